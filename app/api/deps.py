@@ -1,0 +1,139 @@
+"""What a route may ask for: the services, the caller with a scope, and the merchant that is spoken for."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Depends, Query, Request, Security, params
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel
+
+from app.api.problems import Problem
+from app.api.types import MerchantId
+from app.domain.errors import NotFound
+from app.services.bundle import Services
+from app.services.principal import SCOPES, Principal
+
+# The middleware has checked the key before this runs; the scheme is here so that OpenAPI shows it.
+bearer = HTTPBearer(auto_error=False, scheme_name="ApiKeyAuth", description="`Authorization: Bearer <API key>`")
+_Shown = Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
+
+_KNOWN_SCOPES = frozenset({*SCOPES, "admin"})
+
+
+def services(request: Request) -> Services:
+    """The use cases behind the API."""
+    found: Services = request.app.state.services
+    return found
+
+
+ServicesDep = Annotated[Services, Depends(services)]
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Who is calling, and for which merchant: every query of a route starts from `merchant_id`."""
+
+    principal: Principal
+    merchant_id: UUID
+
+
+class Requires:
+    """Dependency: the caller's key has this scope. With `admin` an installation's admin key may do it too.
+
+    An admin key may read everything without being granted each scope; it changes nothing of a merchant's unless the
+    route says so.
+    """
+
+    def __init__(self, scope: str, *, admin: bool = False) -> None:
+        if scope not in _KNOWN_SCOPES:
+            raise ValueError(f"{scope!r} is not a scope; see app/services/principal.py")
+        self.scope = scope
+        self._admin = admin or ":read" in scope
+
+    def __call__(self, request: Request, _: _Shown) -> Principal:
+        return self.check(request)
+
+    def check(self, request: Request) -> Principal:
+        principal: Principal | None = getattr(request.state, "principal", None)
+        if principal is None:
+            raise Problem("authentication-required", "Send Authorization: Bearer <API key>.")
+        if principal.may(self.scope) or (self._admin and principal.admin):
+            return principal
+        detail = f"This key does not have the scope {self.scope}."
+        if principal.admin:
+            detail = "An admin key acts for no merchant; make a key of the merchant with POST /v1/api-keys."
+        raise Problem("insufficient-scope", detail, required_scopes=[self.scope])
+
+
+class _WriteTenant(Requires):
+    def __call__(self, request: Request, _: _Shown) -> Any:
+        return _tenant(self.check(request), None)
+
+
+class _ReadTenant(Requires):
+    def __call__(
+        self,
+        request: Request,
+        _: _Shown,
+        merchant_id: Annotated[
+            MerchantId | None, Query(description="For admin keys: whose things to read. Other keys read their own.")
+        ] = None,
+    ) -> Any:
+        return _tenant(self.check(request), merchant_id)
+
+
+def requires(scope: str, *, admin: bool = False) -> Requires:
+    """`Annotated[Principal, Depends(requires("…"))]`."""
+    return Requires(scope, admin=admin)
+
+
+def tenant(scope: str) -> Requires:
+    """`Annotated[Tenant, Depends(tenant("…"))]`: scope and merchant in one; reads take `merchant_id` of an admin key."""
+    return _ReadTenant(scope) if ":read" in scope else _WriteTenant(scope)
+
+
+def known_parameters(request: Request) -> None:
+    """Dependency of all routers: a misspelt filter is an error, not a longer list."""
+    known = _query_names(request.scope["route"])
+    strange = sorted(name for name in request.query_params if name not in known)
+    if strange:
+        raise RequestValidationError(
+            [{"type": "extra_forbidden", "loc": ("query", name), "msg": "Unknown parameter"} for name in strange]
+        )
+
+
+_names_of: dict[Any, frozenset[str]] = {}
+
+
+def _query_names(route: APIRoute) -> frozenset[str]:
+    """Names of all query parameters of a route, its dependencies' included; read off once."""
+    known = _names_of.get(route.endpoint)
+    if known is None:
+        names: set[str] = set()
+        for field in get_flat_params(route.dependant):
+            model = field.field_info.annotation
+            if isinstance(model, type) and issubclass(model, BaseModel):
+                names |= {member.alias or name for name, member in model.model_fields.items()}
+            elif isinstance(field.field_info, params.Query):
+                names.add(field.alias)
+        known = _names_of[route.endpoint] = frozenset(names)
+    return known
+
+
+def _tenant(principal: Principal, merchant_id: UUID | None) -> Tenant:
+    if principal.merchant_id is None:
+        if merchant_id is None:
+            missing = "An admin key must say whose things it means."
+            raise Problem(
+                "validation-failed",
+                missing,
+                errors=[{"parameter": "merchant_id", "detail": missing, "code": "missing"}],
+            )
+        return Tenant(principal, merchant_id)
+    if merchant_id is not None and merchant_id != principal.merchant_id:
+        raise NotFound("There is no such merchant here.")
+    return Tenant(principal, principal.merchant_id)

@@ -1,0 +1,144 @@
+"""Group commit: callers that arrive while one commit is in flight form the next batch; no timer.
+
+One long-lived connection, one transaction per batch, and each caller is answered after its commit. With the unit of
+work this is the only place that commits.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.db.unit_of_work import Database, is_lost, is_retryable, sqlstate
+from app.domain.errors import Busy
+
+Row = TypeVar("Row")
+Result = TypeVar("Result")
+
+_ROW_ERRORS = ("22", "23")
+
+
+class CommitUnknown(Exception):
+    """The connection broke around the commit: the rows may or may not be stored."""
+
+
+class GroupCommitter(Generic[Row, Result]):
+    """Batches rows into one statement over one connection borrowed from the engine.
+
+    `write` gets a raw connection and a batch and returns one result per row, in order; it runs inside a transaction,
+    or, with `one_statement`, in autocommit, which saves two round trips. An error
+    that a row can cause (SQLSTATE 22, 23) sends the batch through again row by row, so that everybody gets only
+    their own error. A lost connection fails the whole batch with `CommitUnknown`. Beyond `max_waiting` callers hear
+    `Busy`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        database: Database,
+        write: Callable[[asyncpg.Connection, Sequence[Row]], Awaitable[Sequence[Result]]],
+        *,
+        one_statement: bool = False,
+        max_batch: int = 256,
+        max_waiting: int = 4096,
+    ) -> None:
+        self.name = name
+        self._database = database
+        self._write = write
+        self._one_statement = one_statement
+        self._max_batch = max_batch
+        self._max_waiting = max_waiting
+        self._waiting: deque[tuple[Row, asyncio.Future[Result]]] = deque()
+        self._flusher: asyncio.Task[None] | None = None
+        self._held: AsyncConnection | None = None
+        self._closed = False
+        self.batches = 0
+        self.rows = 0
+
+    async def submit(self, row: Row) -> Result:
+        """Store one row and return its result once it is committed.
+
+        Raises `Busy` when the queue is full or closed, `CommitUnknown` when the connection broke. A caller that is
+        cancelled leaves its row in the batch; every statement given to a committer is therefore idempotent.
+        """
+        if self._closed or len(self._waiting) >= self._max_waiting:
+            raise Busy("too much is waiting to be stored; repeat the same request in a second")
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((row, future))
+        if self._flusher is None:
+            self._flusher = asyncio.create_task(self._flush(), name=f"group-commit-{self.name}")
+        return await future
+
+    async def close(self) -> None:
+        """Refuse new rows, write what waits, give the connection back."""
+        self._closed = True
+        if self._flusher is not None:
+            await self._flusher
+        await self._release()
+
+    async def _flush(self) -> None:
+        try:
+            while self._waiting:
+                await asyncio.sleep(0)
+                size = min(len(self._waiting), self._max_batch)
+                batch = [self._waiting.popleft() for _ in range(size)]
+                await self._store([entry for entry in batch if not entry[1].cancelled()])
+        finally:
+            self._flusher = None
+
+    async def _store(self, batch: list[tuple[Row, asyncio.Future[Result]]]) -> None:
+        if not batch:
+            return
+        try:
+            results = await self._commit([row for row, _ in batch])
+        except Exception as error:
+            if (sqlstate(error) or "").startswith(_ROW_ERRORS) and len(batch) > 1:
+                for entry in batch:
+                    await self._store([entry])
+                return
+            if is_lost(error) or isinstance(error, TimeoutError):
+                await self._release(broken=True)
+                failure: Exception = CommitUnknown(f"{self.name}: the connection broke around the commit")
+                failure.__cause__ = error
+            else:
+                failure = error
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(failure)
+            return
+        self.batches += 1
+        self.rows += len(batch)
+        for (_, future), result in zip(batch, results, strict=True):
+            if not future.done():
+                future.set_result(result)
+
+    async def _commit(self, rows: Sequence[Row]) -> Sequence[Result]:
+        for last in (False, False, True):
+            connection = await self._connection()
+            try:
+                if self._one_statement:
+                    return await self._write(connection, rows)
+                async with connection.transaction():
+                    return await self._write(connection, rows)
+            except Exception as error:
+                if last or not is_retryable(error):
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _connection(self) -> asyncpg.Connection:
+        if self._held is None:
+            self._held = await self._database.engine.connect()
+        raw = await self._held.get_raw_connection()
+        connection: asyncpg.Connection = raw.driver_connection
+        return connection
+
+    async def _release(self, *, broken: bool = False) -> None:
+        held, self._held = self._held, None
+        if held is None:
+            return
+        if broken:
+            await held.invalidate()
+        await held.close()

@@ -1,0 +1,104 @@
+"""Events as rows: one, a page of them, and which event owns the money that a linked one reported again."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select, tuple_
+
+from app.db.repos.paging import Position
+from app.db.tables import events, settlement_keys
+from app.db.unit_of_work import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """One event as stored; `payload` is sealed, jsonb members are parsed."""
+
+    id: UUID
+    merchant_id: UUID
+    source_id: UUID
+    type: str
+    external_id: str
+    payment_id: str | None
+    order_id: str | None
+    settlement_key: str | None
+    chain_id: UUID | None
+    status: str
+    reason: dict[str, Any] | None
+    amount: int
+    currency: str
+    occurred_at: datetime
+    payload: bytes
+    metadata: dict[str, Any]
+    test: bool
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events: each member narrows, an empty one does not."""
+
+    status: tuple[str, ...] = ()
+    type: tuple[str, ...] = ()
+    source_id: UUID | None = None
+    external_id: str | None = None
+    payment_id: str | None = None
+    order_id: str | None = None
+    received_from: datetime | None = None
+    received_to: datetime | None = None
+
+
+EVENT_COLUMNS = tuple(events.c[f.name] for f in fields(EventRow))
+
+
+async def by_id(tx: Tx, merchant_id: UUID, event_id: UUID, *, lock: bool = False) -> EventRow | None:
+    """One event of one merchant, locked until the transaction ends if asked for."""
+    query = select(*EVENT_COLUMNS).where(events.c.merchant_id == merchant_id, events.c.id == event_id)
+    row = (await tx.execute(query.with_for_update() if lock else query)).one_or_none()
+    return None if row is None else EventRow(**row._mapping)
+
+
+async def page(tx: Tx, merchant_id: UUID, wanted: EventFilter, before: Position | None, limit: int) -> list[EventRow]:
+    """The newest events behind a position, newest first."""
+    query = select(*EVENT_COLUMNS).where(events.c.merchant_id == merchant_id)
+    if wanted.status:
+        query = query.where(events.c.status.in_(wanted.status))
+    if wanted.type:
+        query = query.where(events.c.type.in_(wanted.type))
+    for name in ("source_id", "external_id", "payment_id", "order_id"):
+        value = getattr(wanted, name)
+        if value is not None:
+            query = query.where(events.c[name] == value)
+    if wanted.received_from is not None:
+        query = query.where(events.c.received_at >= wanted.received_from)
+    if wanted.received_to is not None:
+        query = query.where(events.c.received_at < wanted.received_to)
+    if before is not None:
+        query = query.where(tuple_(events.c.received_at, events.c.id) < tuple_(before.at, before.id))
+    found = await tx.execute(query.order_by(events.c.received_at.desc(), events.c.id.desc()).limit(limit))
+    return [EventRow(**row._mapping) for row in found]
+
+
+async def status(tx: Tx, merchant_id: UUID, event_id: UUID) -> str | None:
+    """Where one event stands; None when this merchant has no such event."""
+    found: str | None = (
+        await tx.execute(select(events.c.status).where(events.c.merchant_id == merchant_id, events.c.id == event_id))
+    ).scalar_one_or_none()
+    return found
+
+
+async def owners(tx: Tx, merchant_id: UUID, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], UUID]:
+    """The event that came first under each (type, settlement key).
+
+    The table is the pipeline's alone, so `tx` is a transaction of the pipeline.
+    """
+    found = await tx.execute(
+        select(settlement_keys.c.type, settlement_keys.c.settlement_key, settlement_keys.c.event_id).where(
+            settlement_keys.c.merchant_id == merchant_id,
+            tuple_(settlement_keys.c.type, settlement_keys.c.settlement_key).in_(list(keys)),
+        )
+    )
+    return {(row.type, row.settlement_key): row.event_id for row in found}

@@ -1,0 +1,114 @@
+"""Receipts as rows, and what the worker must know to act on one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select, text
+
+from app.db.tables import receipts
+from app.db.unit_of_work import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptRow:
+    """One receipt as stored; `customer` is sealed, `document` lacks the customer, jsonb members are parsed."""
+
+    id: UUID
+    merchant_id: UUID
+    branch_id: UUID | None
+    kassa_id: UUID | None
+    source_id: UUID
+    event_id: UUID | None
+    chain_id: UUID | None
+    number: int
+    version: int
+    provider_id: str
+    provider_reference: str | None
+    operation: str
+    correction: bool
+    status: str
+    sequence: int
+    total: int
+    currency: str
+    taxation: str | None
+    order_id: str | None
+    external_id: str | None
+    document: dict[str, Any] | None
+    customer: bytes | None
+    items_origin: str | None
+    fn: str | None
+    fd: int | None
+    fpd: str | None
+    fiscal: dict[str, Any] | None
+    failure: dict[str, Any] | None
+    metadata: dict[str, Any]
+    marks: int
+    first_marked_at: datetime | None
+    due_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+RECEIPT_COLUMNS = tuple(receipts.c[f.name] for f in fields(ReceiptRow))
+
+
+async def by_ids(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, ReceiptRow]:
+    """Receipts for the worker, of any merchant: the jobs name them."""
+    found = await tx.execute(select(*RECEIPT_COLUMNS).where(receipts.c.id.in_(ids)))
+    return {row.id: ReceiptRow(**row._mapping) for row in found}
+
+
+async def by_id(tx: Tx, merchant_id: UUID, receipt_id: UUID, *, lock: bool = False) -> ReceiptRow | None:
+    """One receipt of one merchant, locked until the transaction ends if asked for."""
+    query = select(*RECEIPT_COLUMNS).where(receipts.c.merchant_id == merchant_id, receipts.c.id == receipt_id)
+    row = (await tx.execute(query.with_for_update() if lock else query)).one_or_none()
+    return None if row is None else ReceiptRow(**row._mapping)
+
+
+async def of_event(tx: Tx, merchant_id: UUID, event_id: UUID) -> list[ReceiptRow]:
+    found = await tx.execute(
+        select(*RECEIPT_COLUMNS)
+        .where(receipts.c.merchant_id == merchant_id, receipts.c.event_id == event_id)
+        .order_by(receipts.c.number)
+    )
+    return [ReceiptRow(**row._mapping) for row in found]
+
+
+async def of_chain(tx: Tx, merchant_id: UUID, chain_id: UUID) -> list[ReceiptRow]:
+    """All receipts of a payment, in their order; the caller holds the chain's lock."""
+    found = await tx.execute(
+        select(*RECEIPT_COLUMNS)
+        .where(receipts.c.merchant_id == merchant_id, receipts.c.chain_id == chain_id)
+        .order_by(receipts.c.created_at, receipts.c.id)
+    )
+    return [ReceiptRow(**row._mapping) for row in found]
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierAttempts:
+    """What earlier submits of a receipt left unproven: under its present id, and ids of earlier versions."""
+
+    unproven: int
+    evidence: bool
+    earlier_ids: tuple[str, ...]
+
+
+_EARLIER = text("""
+SELECT
+  count(*) FILTER (WHERE provider_id = :pid AND NOT proven_absent
+    AND coalesce(outcome, 'unknown') NOT IN ('unavailable', 'rejected')) AS unproven,
+  coalesce(bool_or(provider_id = :pid AND outcome IN ('accepted', 'fiscalized')), false) AS evidence,
+  array_agg(DISTINCT provider_id) FILTER (WHERE provider_id <> :pid AND NOT proven_absent) AS earlier
+FROM attempts WHERE receipt_id = :rid AND kind = 'submit' AND (CAST(:me AS uuid) IS NULL OR id <> :me)
+""")
+
+
+async def earlier_attempts(
+    tx: Tx, receipt_id: UUID, provider_id: str, *, besides: UUID | None = None
+) -> EarlierAttempts:
+    """Submits of this receipt other than `besides` that nobody has proven unregistered."""
+    row = (await tx.execute(_EARLIER, {"rid": receipt_id, "pid": provider_id, "me": besides})).one()
+    return EarlierAttempts(row.unproven, row.evidence, tuple(sorted(row.earlier or ())))

@@ -1,0 +1,120 @@
+"""Merchants, branches, kassas and sources as rows; what is sealed stays sealed here."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+
+from app.db.tables import branches as branches_table
+from app.db.tables import kassas as kassas_table
+from app.db.tables import merchants as merchants_table
+from app.db.tables import sources as sources_table
+from app.db.unit_of_work import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class MerchantRow:
+    """A merchant: the tenant."""
+
+    id: UUID
+    name: str
+    inn: str
+    status: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KassaRow:
+    """A kassa; `credentials` are sealed, `defaults` are API names."""
+
+    id: UUID
+    merchant_id: UUID
+    name: str
+    provider: str
+    base_url: str
+    group_key: str
+    ffd: str
+    taxation: list[str]
+    place: str
+    timezone: str
+    internet: bool
+    credentials: bytes
+    defaults: dict[str, Any]
+    callback_secret_hash: bytes
+    callback_secret: bytes
+    test: bool
+    status: str
+    first_used_at: datetime | None
+    checked_at: datetime | None
+    check_report: dict[str, Any] | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BranchRow:
+    """A point of sale."""
+
+    id: UUID
+    merchant_id: UUID
+    name: str
+    external_id: str | None
+    kassa_id: UUID | None
+    timezone: str | None
+    defaults: dict[str, Any]
+    status: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """A source; `credentials` and `fallback_contact` are sealed."""
+
+    id: UUID
+    merchant_id: UUID
+    kind: str
+    name: str
+    base_url: str | None
+    credentials: bytes | None
+    settings: dict[str, Any]
+    defaults: dict[str, Any]
+    branch_id: UUID | None
+    kassa_id: UUID | None
+    path_secret_hash: bytes | None
+    fallback_contact: bytes | None
+    acquirer_fiscalizes: bool
+    starts_at: datetime | None
+    status: str
+    last_heard_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+async def merchant(tx: Tx, merchant_id: UUID) -> MerchantRow | None:
+    row = (await tx.execute(select(merchants_table).where(merchants_table.c.id == merchant_id))).one_or_none()
+    return None if row is None else MerchantRow(**row._mapping)
+
+
+async def kassas(tx: Tx, merchant_id: UUID) -> list[KassaRow]:
+    found = await tx.execute(
+        select(kassas_table).where(kassas_table.c.merchant_id == merchant_id).order_by(kassas_table.c.id)
+    )
+    return [KassaRow(**row._mapping) for row in found]
+
+
+async def branches(tx: Tx, merchant_id: UUID) -> list[BranchRow]:
+    found = await tx.execute(
+        select(branches_table).where(branches_table.c.merchant_id == merchant_id).order_by(branches_table.c.id)
+    )
+    return [BranchRow(**row._mapping) for row in found]
+
+
+async def sources(tx: Tx, merchant_id: UUID) -> list[SourceRow]:
+    found = await tx.execute(
+        select(sources_table).where(sources_table.c.merchant_id == merchant_id).order_by(sources_table.c.id)
+    )
+    return [SourceRow(**row._mapping) for row in found]

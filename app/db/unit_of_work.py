@@ -1,0 +1,146 @@
+"""The engine and its transactions: one of the two places that commit (the other is `group_commit.py`)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from app.domain.errors import Busy
+from app.infra.dsn import Dsn
+
+Tx = AsyncConnection
+"""A transaction somebody else opened and will commit."""
+
+_RETRYABLE = {"40001", "40P01", "55P03"}
+_LOST_CLASSES = ("08", "53", "57")
+_DEMOTED = "25006"
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """SQLSTATE behind an error of asyncpg or SQLAlchemy; None when the connection itself broke."""
+    seen: BaseException | None = error
+    while seen is not None:
+        state = getattr(seen, "sqlstate", None)
+        if isinstance(state, str):
+            return state
+        seen = getattr(seen, "orig", None) or seen.__cause__
+    return None
+
+
+def is_lost(error: BaseException) -> bool:
+    """The connection or the server went away: whether the transaction committed is not known."""
+    state = sqlstate(error)
+    if state is None:
+        return isinstance(
+            error, (OSError, asyncpg.InterfaceError, InterfaceError, DBAPIError, asyncpg.InternalClientError)
+        )
+    return state.startswith(_LOST_CLASSES) or state == _DEMOTED
+
+
+def is_retryable(error: BaseException) -> bool:
+    """A deadlock or lock timeout: nothing was committed and the same work may be tried again."""
+    return sqlstate(error) in _RETRYABLE
+
+
+class Database:
+    """One engine that owns every connection of the process.
+
+    `tenant` reads as role kassa_api under row-level security; `pipeline` may cross merchants. Both commit on a clean
+    exit and roll back otherwise. A database that is away raises `Busy`, which the edge answers with 503.
+    """
+
+    def __init__(self, dsn: Dsn, *, pool_size: int = 10, command_timeout: float = 15.0) -> None:
+        self.dsn = dsn
+        self._command_timeout = command_timeout
+        self.engine: AsyncEngine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=self.connect,
+            pool_size=pool_size,
+            max_overflow=5,
+            pool_timeout=5,
+            pool_pre_ping=True,
+        )
+
+    async def connect(self) -> Any:
+        """A raw connection as the pipeline's role; used by the engine's pool and by LISTEN."""
+        return await asyncpg.connect(
+            self.dsn.asyncpg_dsn,
+            timeout=3,
+            command_timeout=self._command_timeout,
+            server_settings={
+                "role": "kassa_pipeline",
+                "timezone": "UTC",
+                "application_name": "crm-kassa",
+                "idle_in_transaction_session_timeout": "30s",
+                "jit": "off",
+            },
+            **self.dsn.connect_kwargs,
+        )
+
+    @asynccontextmanager
+    async def pipeline(self) -> AsyncIterator[Tx]:
+        """A transaction of the pipeline: every merchant is visible, so each statement names its own."""
+        async with _away(), self.engine.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def tenant(self, merchant_id: UUID) -> AsyncIterator[Tx]:
+        """A reading transaction that sees one merchant only, whatever the statement forgets."""
+        async with _away(), self.engine.begin() as connection:
+            await connection.execute(
+                text("SELECT set_config('role', 'kassa_api', true), set_config('kassa.merchant', :m, true)"),
+                {"m": str(merchant_id)},
+            )
+            yield connection
+
+    async def now(self) -> datetime:
+        """The database's time: the only clock of leases and delays."""
+        async with self.pipeline() as tx:
+            return await database_now(tx)
+
+    @asynccontextmanager
+    async def raw(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection of the pool as asyncpg knows it, in autocommit; for single statements of the queue."""
+        async with _away(), self.engine.connect() as connection:
+            raw = await connection.get_raw_connection()
+            yield raw.driver_connection
+
+    async def wait_until_reachable(self) -> None:
+        """Return when the database answers again; asks at growing intervals up to a second, for ever."""
+        seconds = 0.05
+        while True:
+            try:
+                await self.now()
+            except Busy:
+                await asyncio.sleep(seconds)
+                seconds = min(seconds * 2, 1.0)
+            else:
+                return
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+async def database_now(tx: Tx) -> datetime:
+    """The database's time within a transaction."""
+    now: datetime = (await tx.execute(text("SELECT kassa_now()"))).scalar_one()
+    return now
+
+
+@asynccontextmanager
+async def _away() -> AsyncIterator[None]:
+    try:
+        yield
+    except (DBAPIError, OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
+        if is_lost(error) or isinstance(error, TimeoutError):
+            raise Busy("the database is not reachable at the moment; repeat the same request") from error
+        if is_retryable(error):
+            raise Busy("somebody else is changing the same thing; repeat the same request") from error
+        raise

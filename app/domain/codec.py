@@ -1,0 +1,220 @@
+"""Events, receipts and fiscal data as JSON values and back, without loss: what the database keeps.
+
+Only dict, list, str, int, bool and None come out. Decimals are strings, times RFC 3339 in UTC, enumerations their API
+names. The shape follows the dataclasses by itself, so that a new member can never be forgotten here.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from enum import Enum
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from app.domain.event import PaymentEvent
+from app.domain.ffd import FfdEnum
+from app.domain.money import quantity_text
+from app.domain.receipt import FiscalData, Receipt
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+
+def event_to_json(event: PaymentEvent) -> Json:
+    """An event for storage: members without a value are left out."""
+    return _sparse(_encoder(PaymentEvent)(event))
+
+
+def event_from_json(stored: Mapping[str, Any]) -> PaymentEvent:
+    """ValueError, naming the member, when it is not what `event_to_json` writes."""
+    event: PaymentEvent = _decoder(PaymentEvent)(dict(stored), "event")
+    return event
+
+
+def receipt_to_json(receipt: Receipt) -> Json:
+    """A receipt for storage: members without a value are left out."""
+    return _sparse(_encoder(Receipt)(receipt))
+
+
+def receipt_from_json(stored: Mapping[str, Any]) -> Receipt:
+    """ValueError, naming the member, when it is not what `receipt_to_json` writes."""
+    receipt: Receipt = _decoder(Receipt)(dict(stored), "receipt")
+    return receipt
+
+
+def fiscal_to_json(fiscal: FiscalData) -> Json:
+    """Fiscal data with every member, null where the provider said nothing."""
+    encoded: Json = _encoder(FiscalData)(fiscal)
+    return encoded
+
+
+def fiscal_from_json(stored: Mapping[str, Any]) -> FiscalData:
+    """ValueError, naming the member, when it is not what `fiscal_to_json` writes."""
+    fiscal: FiscalData = _decoder(FiscalData)(dict(stored), "fiscal")
+    return fiscal
+
+
+def _sparse(encoded: Json) -> Json:
+    """Without absent members. Metadata is the caller's own and stays as it came."""
+    return {
+        name: value if name == "metadata" else _sparse_value(value)
+        for name, value in encoded.items()
+        if value is not None
+    }
+
+
+def _sparse_value(value: Any) -> Any:
+    if isinstance(value, dict):
+        return _sparse(value)
+    return [_sparse_value(part) for part in value] if isinstance(value, list) else value
+
+
+Encode = Callable[[Any], Any]
+Decode = Callable[[Any, str], Any]
+
+
+@cache
+def _encoder(kind: Any) -> Encode:
+    """How a value of this type is written; compiled once, because every receipt passes here several times."""
+    kind, optional = _without_none(kind)
+    if optional:
+        inner = _encoder(kind)
+        return lambda value: None if value is None else inner(value)
+    if is_dataclass(kind):
+        members = [(name, _encoder(hint)) for name, hint in _hints(kind).items()]
+        return lambda value: {name: encode(getattr(value, name)) for name, encode in members}
+    if get_origin(kind) is tuple:
+        part = _encoder(get_args(kind)[0])
+        return lambda value: [part(each) for each in value]
+    if kind is Decimal:
+        return quantity_text
+    if kind is datetime:
+        return _write_time
+    if kind is date:
+        return date.isoformat
+    if isinstance(kind, type) and issubclass(kind, FfdEnum):
+        return lambda value: value.code
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return lambda value: value.value
+    return lambda value: value
+
+
+@cache
+def _decoder(kind: Any) -> Decode:
+    kind, optional = _without_none(kind)
+    if optional:
+        inner = _decoder(kind)
+        return lambda value, where: None if value is None else inner(value, where)
+    if is_dataclass(kind):
+        return _object_decoder(kind)
+    if get_origin(kind) is tuple:
+        return _list_decoder(get_args(kind))
+    if kind is Decimal:
+        return _read_decimal
+    if kind is datetime:
+        return _read_time
+    if kind is date:
+        return lambda value, where: _parse(date.fromisoformat, _typed(str, value, where), where)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return _enum_decoder(kind)
+    if get_origin(kind) is dict:
+        return lambda value, where: dict(_typed(dict, value, where))
+    return lambda value, where: _typed(kind, value, where)
+
+
+def _object_decoder(kind: Any) -> Decode:
+    hints = _hints(kind)
+    members = {name: _decoder(hint) for name, hint in hints.items()}
+    required = {field.name for field in fields(kind) if _required(field, hints[field.name])}
+
+    def decode(value: Any, where: str) -> Any:
+        stored = _typed(dict, value, where)
+        if unknown := sorted(stored.keys() - members.keys()):
+            raise ValueError(f"{where} has a member that this version does not know: {unknown[0]}")
+        if absent := sorted(required - stored.keys()):
+            raise ValueError(f"{where} lacks {absent[0]}")
+        return kind(**{name: members[name](each, f"{where}.{name}") for name, each in stored.items()})
+
+    return decode
+
+
+def _list_decoder(arguments: tuple[Any, ...]) -> Decode:
+    part = _decoder(arguments[0])
+    length = None if arguments[-1] is Ellipsis else len(arguments)
+
+    def decode(value: Any, where: str) -> Any:
+        stored = _typed(list, value, where)
+        if length is not None and len(stored) != length:
+            raise ValueError(f"{where} must have {length} parts")
+        return tuple(part(each, f"{where}[{index}]") for index, each in enumerate(stored))
+
+    return decode
+
+
+def _enum_decoder(kind: type[Enum]) -> Decode:
+    by_name = {member.code if isinstance(member, FfdEnum) else member.value: member for member in kind}
+
+    def decode(value: Any, where: str) -> Any:
+        try:
+            return by_name[_typed(str, value, where)]
+        except KeyError:
+            raise ValueError(f"{where} is not one of: {', '.join(by_name)}") from None
+
+    return decode
+
+
+def _write_time(moment: datetime) -> str:
+    if moment.tzinfo is None:
+        raise ValueError("a stored moment needs its time zone")
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _read_time(value: Any, where: str) -> datetime:
+    moment = _parse(datetime.fromisoformat, _typed(str, value, where), where)
+    if moment.tzinfo is None:
+        raise ValueError(f"{where} lacks its time zone")
+    return moment.astimezone(UTC)
+
+
+def _read_decimal(value: Any, where: str) -> Decimal:
+    try:
+        number = Decimal(_typed(str, value, where))
+    except InvalidOperation:
+        raise ValueError(f"{where} is not a decimal number") from None
+    if not number.is_finite():
+        raise ValueError(f"{where} is not a decimal number")
+    return number
+
+
+def _parse(read: Callable[[str], T], text: str, where: str) -> T:
+    try:
+        return read(text)
+    except ValueError:
+        raise ValueError(f"{where} is not a date or time") from None
+
+
+def _typed(kind: type[T], value: Any, where: str) -> T:
+    """The value itself if JSON gave exactly this type; True is no number here."""
+    if type(value) is not kind:
+        raise ValueError(f"{where} must be {kind.__name__}, not {type(value).__name__}")
+    return value
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in fields(kind)}
+
+
+def _required(field: Field[Any], hint: Any) -> bool:
+    if field.default is not MISSING or field.default_factory is not MISSING:
+        return False
+    return not _without_none(hint)[1]
+
+
+def _without_none(kind: Any) -> tuple[Any, bool]:
+    if not isinstance(kind, UnionType):
+        return kind, False
+    (one,) = [part for part in get_args(kind) if part is not NoneType]
+    return one, True

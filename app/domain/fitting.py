@@ -1,0 +1,38 @@
+"""A line whose sum does not follow from its price: rewritten in pieces that a register accepts, to the kopeck."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+from app.domain.ffd import Measure
+from app.domain.money import allocate, fit_line, line_amount, quantity_text
+from app.domain.receipt import Item
+from app.domain.text import fit
+
+NAME_LIMIT = 128
+"""Characters of an item's name (tag 1030) in CP866."""
+
+
+def pieces(like: Item, amount: int) -> tuple[list[Item], str | None]:
+    """Lines of the same thing that cost exactly `amount`, and what was done to the line (None: nothing).
+
+    `like` carries price, quantity and amount as the source gave them. Every piece satisfies
+    amount == line_amount(price, quantity).
+    """
+    if amount == like.amount == line_amount(like.price, like.quantity):
+        return [like], None
+    parts = fit_line(amount, like.quantity)
+    if len(parts) == 1 and parts[0][0] != like.quantity:
+        return [_as_one(like, amount)], "quantity_in_name"
+    excises = [None] * len(parts) if like.excise is None else allocate(like.excise, [part[2] for part in parts])
+    lines = [
+        replace(like, quantity=quantity, price=price, amount=part, excise=excise)
+        for (quantity, price, part), excise in zip(parts, excises, strict=True)
+    ]
+    return lines, "line_split" if len(lines) > 1 else "price_fitted"
+
+
+def _as_one(like: Item, amount: int) -> Item:
+    """The line as one unit that costs `amount`, its real quantity told in the name."""
+    suffix = f" ({quantity_text(like.quantity)} {like.measure.ru})"
+    name = fit(like.name, NAME_LIMIT - len(suffix))[0] + suffix
+    return replace(like, name=name, quantity=Decimal(1), price=amount, amount=amount, measure=Measure.ANOTHER)

@@ -1,0 +1,48 @@
+"""Identities that are derived, never drawn: after a restore from backup the same payment meets the same ids.
+
+Encoding of the hashed parts: each part as UTF-8 text, written as a netstring (`<bytes in decimal>:<bytes>,`), one after
+another; numbers in decimal. No two different lists of parts share an encoding. The first part names the kind of id.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from app.domain.event import EventType
+
+_EVENT_KIND = "crm-kassa/provider-id/event"
+_KEY_KIND = "crm-kassa/provider-id/key"
+_NOT_CONTENT = frozenset({"occurred_at", "metadata"})
+
+
+def provider_id(
+    merchant_id: str, source_id: str, event_type: EventType, external_id: str, number: int, version: int
+) -> str:
+    """The id under which a provider knows a receipt: 32 lower-case hex digits, legal for every provider.
+
+    `number` is the receipt's number within its event, `version` grows with each corrected resend.
+    """
+    return _digest(_EVENT_KIND, merchant_id, source_id, event_type.value, external_id, str(number), str(version))
+
+
+def provider_id_for_key(merchant_id: str, idempotency_key: str, number: int, version: int) -> str:
+    """The same for a receipt that a person or program asked for by hand, under its Idempotency-Key."""
+    return _digest(_KEY_KIND, merchant_id, idempotency_key, str(number), str(version))
+
+
+def fingerprint(event_json: Mapping[str, object]) -> bytes:
+    """SHA-256 over what an event says (the output of `codec.event_to_json`), without `occurred_at` and `metadata`.
+
+    Two reports of one identity with different fingerprints contradict each other. The order of members is no content.
+    """
+    content = {name: value for name, value in event_json.items() if name not in _NOT_CONTENT}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).digest()
+
+
+def _digest(*parts: str) -> str:
+    hashed = hashlib.sha256()
+    for part in parts:
+        raw = part.encode()
+        hashed.update(b"%d:%b," % (len(raw), raw))
+    return hashed.hexdigest()[:32]

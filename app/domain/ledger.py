@@ -1,0 +1,169 @@
+"""What is left of a sale, line by line, after the receipts that took from it (refunds, or closings of a prepayment).
+
+Receipts carry no links between lines, so every line taken is laid to the line it names. Sums are conserved exactly:
+what fits no line is laid over all of them, and nothing is ever taken below zero.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+
+from app.domain.ffd import Measure
+from app.domain.money import allocate, fit_line, line_amount
+from app.domain.receipt import Item, Receipt
+
+
+@dataclass(slots=True)
+class LedgerLine:
+    """One commercial line: lines of one thing whose prices differ by a split kopeck at most count as one.
+
+    `reduced` says that money was returned on it without a quantity (a lower price afterwards).
+    """
+
+    items: tuple[Item, ...]
+    amount_left: int
+    quantity_left: Decimal
+    reduced: bool = False
+
+    @property
+    def item(self) -> Item:
+        return self.items[0]
+
+    @property
+    def untouched(self) -> bool:
+        return self.amount_left == sum(item.amount for item in self.items)
+
+    def pieces(self, amount: int, quantity: Decimal) -> list[Item] | None:
+        """Lines at the sale's own prices for this much; None when it is no return of a quantity."""
+        if not 0 < quantity <= self.quantity_left or not 0 < amount <= self.amount_left:
+            return None
+        prices = {item.price for item in self.items}
+        for price in sorted(prices, reverse=True):
+            if line_amount(price, quantity) == amount:
+                return [self._part(quantity, price, amount)]
+        parts = fit_line(amount, quantity)
+        if sum(part[0] for part in parts) == quantity and all(part[1] in prices for part in parts):
+            return [self._part(*part) for part in parts]
+        return None
+
+    def rest(self) -> list[Item]:
+        """Everything that is left: the very lines of the sale, or what remains of them."""
+        if self.untouched:
+            return list(self.items)
+        if not self.reduced and (found := self.pieces(self.amount_left, self.quantity_left)):
+            return found
+        return [self.share(self.amount_left)]
+
+    def share(self, amount: int) -> Item:
+        """A sum of money on this line: quantity 1, everything else as sold."""
+        part = self._part(Decimal(1), amount, amount)
+        return part if part.measure is Measure.PIECE else replace(part, measure=Measure.ANOTHER)
+
+    def take(self, amount: int, quantity: Decimal | None) -> None:
+        """Note a return of a quantity, or of money alone (None)."""
+        self.amount_left -= amount
+        if quantity is None:
+            self.reduced = True
+        else:
+            self.quantity_left -= quantity
+        if self.amount_left == 0:
+            self.quantity_left = Decimal(0)
+
+    def _part(self, quantity: Decimal, price: int, amount: int) -> Item:
+        excise = self.item.excise and self.item.excise * amount // self.item.amount
+        return replace(self.item, quantity=quantity, price=price, amount=amount, excise=excise)
+
+
+Matches = Callable[[Item, Item], bool]
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The lines of a sale with what is left of each."""
+
+    lines: list[LedgerLine] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, items: Iterable[Item]) -> "Ledger":
+        ledger = cls()
+        for item in items:
+            same = (line for line in ledger.lines if _same_thing(line.item, item))
+            line = next((each for each in same if abs(each.item.price - item.price) <= 1), None)
+            if line is None:
+                ledger.lines.append(LedgerLine((item,), item.amount, item.quantity))
+            else:
+                line.items = (*line.items, item)
+                line.amount_left += item.amount
+                line.quantity_left += item.quantity
+        return ledger
+
+    @property
+    def left(self) -> int:
+        return sum(line.amount_left for line in self.lines)
+
+    def take_all(self, receipts: Iterable[Receipt]) -> None:
+        """Note what these receipts took, oldest first."""
+        for receipt in receipts:
+            unlaid, used = 0, set[int]()
+            for item in receipt.items:
+                unlaid += self._lay(item, used)
+            self.take_money(unlaid)
+
+    def take_money(self, amount: int) -> None:
+        """Note a sum that names no line; more than is left takes everything."""
+        amount = min(amount, self.left)
+        for line, part in zip(self.lines, self.spread(amount), strict=True):
+            if part:
+                line.take(part, None)
+
+    def spread(self, amount: int) -> list[int]:
+        """A sum laid over what is left, by the largest remainder."""
+        return allocate(amount, [line.amount_left for line in self.lines])
+
+    def _lay(self, item: Item, used: set[int]) -> int:
+        """Lay one taken line to the lines of the sale; the answer is what found no place."""
+        rest = item.amount
+        for matches in _TIERS:
+            named = [(n, line) for n, line in enumerate(self.lines) if line.amount_left and matches(line.item, item)]
+            rest = _lay_on(named, item, rest, used)
+            if not rest:
+                break
+        return rest
+
+
+def _lay_on(named: Sequence[tuple[int, LedgerLine]], item: Item, rest: int, used: set[int]) -> int:
+    if rest == item.amount:
+        for number, line in named:
+            if item.price in {each.price for each in line.items} and line.pieces(item.amount, item.quantity):
+                line.take(item.amount, item.quantity)
+                used.add(number)
+                return 0
+    # A refund by sum names each line of the sale once, in its order: a line already used comes last.
+    for number, line in sorted(named, key=lambda each: (each[0] in used, each[1].amount_left < rest)):
+        part = min(rest, line.amount_left)
+        if part:
+            line.take(part, None)
+            used.add(number)
+            rest -= part
+    return rest
+
+
+def _same_thing(sold: Item, other: Item) -> bool:
+    return (
+        _same_name(sold, other)
+        and (sold.vat, sold.payment_method, sold.payment_object)
+        == (other.vat, other.payment_method, other.payment_object)
+        and sold.agent == other.agent
+        and (sold.marking and sold.marking.code) == (other.marking and other.marking.code)
+    )
+
+
+def _same_name(sold: Item, other: Item) -> bool:
+    return sold.name == other.name and sold.sku == other.sku
+
+
+def _same_sku_or_name(sold: Item, other: Item) -> bool:
+    return sold.name == other.name or (sold.sku is not None and sold.sku == other.sku)
+
+
+_TIERS: tuple[Matches, ...] = (_same_thing, _same_name, _same_sku_or_name)

@@ -1,0 +1,63 @@
+"""What planning may answer: receipts to make, a hold with the list of what is missing, or a refusal with findings."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from app.domain.causes import Who
+from app.domain.errors import Finding
+from app.domain.receipt import Receipt
+
+
+class HeldReason(StrEnum):
+    """Why a receipt waits for a person or a mapping; each is also a code of `causes.py`."""
+
+    DATA_MISSING = "data_missing"
+    KASSA_MISSING = "kassa_missing"
+    PAYMENT_UNKNOWN = "payment_unknown"
+    SALE_NOT_FISCALIZED = "sale_not_fiscalized"
+    REFUND_EXCEEDS_PAYMENT = "refund_exceeds_payment"
+    LINES_NOT_FOUND = "lines_not_found"
+    SETTLEMENT_EXCEEDS_PREPAYMENT = "settlement_exceeds_prepayment"
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """One thing that is lacking: the member (JSON pointer into the event), in both languages, and who can give it."""
+
+    field: str
+    pointer: str
+    detail: str
+    detail_ru: str
+    who: Who = Who.MERCHANT
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Not yet a receipt. `limit` is the most that is possible, kopecks, where a sum is the trouble."""
+
+    reason: HeldReason
+    missing: tuple[Missing, ...]
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """Receipts ready to be sent, in order. No receipts: nothing has to be printed, `notes` says why.
+
+    `items_origin` says where the lines came from: `event`, what the source called it, `default` (a configured name),
+    `sale` (copied from the sale) or `spread` (a sum laid over the sale's lines). `notes` are "code" or "code: where".
+    """
+
+    receipts: tuple[Receipt, ...]
+    items_origin: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The report contradicts itself or the law; its sender must correct it."""
+
+    findings: tuple[Finding, ...]
+
+
+Plan = Planned | Held | Refused

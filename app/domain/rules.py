@@ -1,0 +1,303 @@
+"""What must hold before a receipt may go to a kassa: every finding at once, with where, why and how to mend it.
+
+The receipt as a whole is judged here, its lines in `rules_line.py`, agent data in `rules_agent.py`. Nothing here calls
+a provider: a receipt without findings can still be refused by a kassa that is registered otherwise.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import date
+
+from app.domain.errors import Finding
+from app.domain.ffd import CorrectionKind, FfdVersion, PaymentKind, PaymentMethod
+from app.domain.inn import inn_valid
+from app.domain.money import roubles
+from app.domain.receipt import Receipt
+from app.domain.rules_line import line_findings
+
+MAX_MARKING_CODES = 128
+"""Fiscal storage takes no more codes in one receipt."""
+
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+_PHONE = re.compile(r"\+[0-9]{10,15}")
+
+
+def findings(receipt: Receipt, today: date, max_items: int = 100) -> tuple[Finding, ...]:
+    """All that is wrong with the receipt; empty when it may be sent.
+
+    `today` is the local date of the settlement: it decides which VAT rates a new sale may carry. Pointers are those of
+    the body of our API.
+    """
+    return tuple(_all(receipt, today, max_items))
+
+
+def contact_usable(email: str | None, phone: str | None) -> tuple[str | None, str | None]:
+    """The contacts that tag 1008 can carry; None in place of the others."""
+    return (
+        email if email and len(email) <= 64 and _EMAIL.fullmatch(email) else None,
+        phone if phone and _PHONE.fullmatch(phone) else None,
+    )
+
+
+def _all(receipt: Receipt, today: date, max_items: int) -> Iterator[Finding]:
+    yield from _count(receipt, max_items)
+    for index, item in enumerate(receipt.items):
+        yield from line_findings(receipt, index, item, today)
+    yield from _marking_codes(receipt)
+    yield from _payments(receipt)
+    yield from _methods(receipt)
+    yield from _contact(receipt)
+    yield from _place(receipt)
+    yield from _correction(receipt, today)
+    yield from _people(receipt)
+
+
+def _count(receipt: Receipt, max_items: int) -> Iterator[Finding]:
+    if not receipt.items:
+        yield Finding(
+            "#/items",
+            "items_empty",
+            "A receipt needs at least one line.",
+            "В чеке должна быть хотя бы одна строка.",
+            1059,
+            "Name what was paid for.",
+        )
+    if len(receipt.items) > max_items:
+        yield Finding(
+            "#/items",
+            "too_many_items",
+            f"The receipt has {len(receipt.items)} lines; this kassa takes at most {max_items}.",
+            f"В чеке {len(receipt.items)} строк, касса принимает не больше {max_items}.",
+            1059,
+            "Merge equal lines, or report the payment in parts.",
+        )
+
+
+def _marking_codes(receipt: Receipt) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for index, item in enumerate(receipt.items):
+        if item.marking is None:
+            continue
+        if item.marking.code in seen:
+            yield Finding(
+                f"#/items/{index}/marking_code",
+                "mark_duplicate",
+                "The same marking code stands in another line of this receipt.",
+                "Этот код маркировки уже есть в другой строке чека.",
+                2000,
+                "Scan the code of each piece; one code is one line.",
+            )
+        seen.add(item.marking.code)
+    if len(seen) > MAX_MARKING_CODES:
+        yield Finding(
+            "#/items",
+            "mark_count",
+            f"The receipt has {len(seen)} marking codes; fiscal storage takes at most {MAX_MARKING_CODES}.",
+            f"В чеке {len(seen)} кодов маркировки, фискальный накопитель принимает не больше {MAX_MARKING_CODES}.",
+            2000,
+            "Report the payment in parts.",
+        )
+
+
+def _payments(receipt: Receipt) -> Iterator[Finding]:
+    for index, payment in enumerate(receipt.payments):
+        if payment.amount <= 0:
+            yield Finding(
+                f"#/payments/{index}/amount",
+                "payment_positive",
+                "A payment is above zero.",
+                "Сумма оплаты должна быть больше нуля.",
+                payment.kind.tag_value,
+                "Leave out ways of payment that were not used.",
+            )
+    paid = sum(payment.amount for payment in receipt.payments)
+    if paid != receipt.total:
+        yield Finding(
+            "#/payments",
+            "totals",
+            f"The payments sum to {roubles(paid)}, the lines to {roubles(receipt.total)}.",
+            f"Сумма оплат {roubles(paid)} руб., а сумма строк {roubles(receipt.total)} руб.",
+            1020,
+            "Make both equal to what the buyer really paid, after every discount.",
+        )
+
+
+def _methods(receipt: Receipt) -> Iterator[Finding]:
+    sums = dict.fromkeys(PaymentMethod, 0)
+    for item in receipt.items:
+        sums[item.payment_method] += item.amount
+    prepaid, credit = receipt.paid(PaymentKind.PREPAID), receipt.paid(PaymentKind.CREDIT)
+    before = sum(amount for method, amount in sums.items() if method.before_handing_over)
+    if prepaid > sums[PaymentMethod.FULL_PAYMENT] + sums[PaymentMethod.PARTIAL_PAYMENT]:
+        yield Finding(
+            "#/payments",
+            "prepaid_method",
+            "A prepayment can be offset (prepaid) only for lines with full_payment or partial_payment.",
+            "Зачёт предоплаты (1215) возможен только для строк с полным или частичным расчётом.",
+            1215,
+            "Give the lines the method full_payment, or report the money as electronic or cash.",
+        )
+    if credit > sums[PaymentMethod.PARTIAL_PAYMENT] + sums[PaymentMethod.CREDIT]:
+        yield Finding(
+            "#/payments",
+            "credit_method",
+            "Credit (a debt to the seller) is possible only for lines with partial_payment or credit.",
+            "Оплата в кредит (1216) возможна только для строк с частичным расчётом или передачей в кредит.",
+            1216,
+            "Give the lines the method credit or partial_payment. A bank's loan to the buyer is electronic.",
+        )
+    if not receipt.operation.is_refund and credit < sums[PaymentMethod.CREDIT]:
+        yield Finding(
+            "#/payments",
+            "credit_unpaid",
+            "Lines handed over on credit are not covered by a payment of the kind credit.",
+            "Строки с передачей в кредит должны быть покрыты оплатой вида «в кредит» (1216).",
+            1216,
+            "Give the sum of these lines as credit, or change their method.",
+        )
+    money = receipt.paid(PaymentKind.ELECTRONIC) + receipt.paid(PaymentKind.CASH)
+    if before > money:
+        yield Finding(
+            "#/payments",
+            "prepayment_kind",
+            "Money before handing over comes as electronic or cash only.",
+            "Предоплата и аванс вносятся только безналичными или наличными.",
+            1214,
+            "Report the prepaid lines as paid by electronic or cash.",
+        )
+    if sums[PaymentMethod.CREDIT_PAYMENT] and len(receipt.items) > 1:
+        yield Finding(
+            "#/items",
+            "credit_payment_alone",
+            "Payment of a debt (credit_payment) must be the only line of its receipt.",
+            "Оплата кредита должна быть единственной строкой чека.",
+            1214,
+            "Report the payment of the debt as an event of its own.",
+        )
+
+
+def _contact(receipt: Receipt) -> Iterator[Finding]:
+    customer = receipt.customer
+    if receipt.internet and not customer.has_contact:
+        yield Finding(
+            "#/customer",
+            "contact_missing",
+            "A payment over the Internet needs the buyer's e-mail or phone.",
+            "Для оплаты в интернете нужен e-mail или телефон покупателя.",
+            1008,
+            "Ask the buyer, or set a fallback contact for the kassa.",
+        )
+    email, phone = contact_usable(customer.email, customer.phone)
+    if customer.email and email is None:
+        yield Finding(
+            "#/customer/email",
+            "contact_format",
+            "The e-mail is not an address of at most 64 characters.",
+            "E-mail покупателя записан неверно или длиннее 64 символов.",
+            1008,
+            "Correct it, for example name@example.org.",
+        )
+    if customer.phone and phone is None:
+        yield Finding(
+            "#/customer/phone",
+            "contact_format",
+            "The phone is not in international form.",
+            "Телефон покупателя записан не в международном виде.",
+            1008,
+            "Write it as +79990000000.",
+        )
+
+
+def _place(receipt: Receipt) -> Iterator[Finding]:
+    place = receipt.place.strip()
+    if not place or len(place) > 256:
+        yield Finding(
+            "#",
+            "place_missing",
+            "The kassa has no place of settlement of 1 to 256 characters.",
+            "У кассы не указано место расчётов (от 1 до 256 символов).",
+            1187,
+            "Set the kassa's place exactly as it is registered with the provider.",
+        )
+    elif receipt.internet and ("." not in place or " " in place):
+        yield Finding(
+            "#",
+            "place_missing",
+            "For payments over the Internet the place of settlement is the address of the site.",
+            "При оплате в интернете место расчётов это адрес сайта.",
+            1187,
+            "Set the kassa's place to the site's address, for example https://shop.example.",
+        )
+
+
+def _correction(receipt: Receipt, today: date) -> Iterator[Finding]:
+    basis = receipt.correction
+    if basis is None:
+        return
+    if basis.corrected_date > today:
+        yield Finding(
+            "#/correction/corrected_date",
+            "correction_date",
+            "The corrected settlement lies in the future.",
+            "Дата корректируемого расчёта ещё не наступила.",
+            1178,
+            "Give the day on which the money was taken or returned.",
+        )
+    if receipt.operation.is_refund and receipt.ffd is not FfdVersion.V1_2:
+        yield Finding(
+            "#/operation",
+            "correction_operation",
+            f"FFD {receipt.ffd.value} knows no correction of a refund.",
+            f"В ФФД {receipt.ffd.value} нет чека коррекции возврата.",
+            1054,
+            "Correct with an ordinary refund receipt, or use a kassa with FFD 1.2.",
+        )
+    if basis.kind is CorrectionKind.INSTRUCTION and not (basis.document_number or "").strip():
+        yield Finding(
+            "#/correction/document_number",
+            "correction_document",
+            "A correction by instruction needs the number of the tax office's order.",
+            "Для коррекции по предписанию нужен номер предписания.",
+            1179,
+            "Give the number, or mark the correction as made by yourself (self).",
+        )
+    if len(basis.document_number or "") > 32:
+        yield Finding(
+            "#/correction/document_number",
+            "correction_document",
+            "The number of the order is longer than 32 characters.",
+            "Номер предписания длиннее 32 символов.",
+            1179,
+            "Give the number alone, without the name of the document.",
+        )
+
+
+def _people(receipt: Receipt) -> Iterator[Finding]:
+    for pointer, tag, inn in (
+        ("#/customer/inn", 1228, receipt.customer.inn),
+        ("#/cashier_inn", 1203, receipt.cashier_inn),
+    ):
+        if inn and not inn_valid(inn):
+            yield Finding(
+                pointer,
+                "inn_checksum",
+                "The INN is not 10 or 12 digits with right check digits.",
+                "ИНН должен состоять из 10 или 12 цифр, контрольные цифры не сходятся.",
+                tag,
+                "Correct the INN or leave it out.",
+            )
+    for pointer, tag, text, limit in (
+        ("#/customer/name", 1227, receipt.customer.name, 256),
+        ("#/cashier_name", 1021, receipt.cashier_name, 64),
+        ("#/user_prop/name", 1085, receipt.user_prop and receipt.user_prop[0], 64),
+        ("#/user_prop/value", 1086, receipt.user_prop and receipt.user_prop[1], 256),
+    ):
+        if text is not None and not 1 <= len(text) <= limit:
+            yield Finding(
+                pointer,
+                "text_length",
+                f"The text must have 1 to {limit} characters.",
+                f"Длина текста должна быть от 1 до {limit} символов.",
+                tag,
+                "Shorten it or leave it out.",
+            )

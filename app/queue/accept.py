@@ -1,0 +1,151 @@
+"""T1: identity, event, planned receipts, their jobs and messages, in one statement for a whole batch."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+import asyncpg
+
+from app.db.records import Acceptance, Accepted, NewEvent, NewMessage, NewReceipt, columns, names, unnest
+from app.queue.jobs import CHANNEL, JobKind
+
+_E = len(fields(NewEvent))
+_R = len(fields(NewReceipt))
+_RECEIPT_COLUMNS = names(NewReceipt)
+_FROM_R = ", ".join(f"r.{f.name}" for f in fields(NewReceipt) if f.name != "chain_id")
+_INTO_R = ", ".join(f.name for f in fields(NewReceipt) if f.name != "chain_id")
+
+_ACCEPT = f"""
+WITH e AS (
+  SELECT * FROM {unnest(NewEvent, 1)} AS e({names(NewEvent)})
+), r AS (
+  SELECT * FROM {unnest(NewReceipt, _E + 1)} AS r({_RECEIPT_COLUMNS})
+), m AS (
+  SELECT * FROM {unnest(NewMessage, _E + _R + 1)} AS m({names(NewMessage)})
+), ident AS (
+  INSERT INTO event_identities (merchant_id, source_id, type, external_id, event_id, content_hash)
+  SELECT merchant_id, source_id, type, external_id, id, content_hash FROM e
+  ORDER BY merchant_id, source_id, type, external_id
+  ON CONFLICT DO NOTHING RETURNING event_id
+), keyed AS (
+  INSERT INTO settlement_keys (merchant_id, type, settlement_key, event_id)
+  SELECT e.merchant_id, e.type, e.settlement_key, e.id FROM e JOIN ident ON ident.event_id = e.id
+  WHERE e.settlement_key IS NOT NULL AND e.status NOT IN ('ignored', 'refused')
+  ORDER BY 1, 2, 3
+  ON CONFLICT DO NOTHING RETURNING event_id
+), fresh AS (
+  SELECT e.*, e.settlement_key IS NOT NULL AND e.status NOT IN ('ignored', 'refused')
+    AND NOT EXISTS (SELECT 1 FROM keyed WHERE keyed.event_id = e.id) AS linked
+  FROM e JOIN ident ON ident.event_id = e.id
+), chained AS (
+  INSERT INTO chains (id, merchant_id, source_id, payment_id, sold)
+  SELECT (array_agg(chain_id))[1], merchant_id, source_id, chain_payment_id, sum(sold)
+  FROM fresh WHERE chain_payment_id IS NOT NULL AND NOT linked
+  GROUP BY merchant_id, source_id, chain_payment_id
+  ORDER BY merchant_id, source_id, chain_payment_id
+  ON CONFLICT (merchant_id, source_id, payment_id) DO UPDATE SET sold = chains.sold + excluded.sold
+  RETURNING id, merchant_id, source_id, payment_id, (xmax = 0) AS created
+), placed AS (
+  SELECT f.*, c.id AS chain, c.created FROM fresh f LEFT JOIN chained c
+    ON c.merchant_id = f.merchant_id AND c.source_id = f.source_id AND c.payment_id = f.chain_payment_id
+    AND NOT f.linked
+), stored_events AS (
+  INSERT INTO events (id, merchant_id, source_id, type, external_id, payment_id, order_id, settlement_key, chain_id,
+    status, reason, amount, currency, occurred_at, payload, metadata, test, received_at)
+  SELECT p.id, p.merchant_id, p.source_id, p.type, p.external_id, p.payment_id, p.order_id, p.settlement_key, p.chain,
+    CASE WHEN p.linked THEN 'linked' ELSE p.status END, p.reason::jsonb, p.amount, p.currency, p.occurred_at,
+    p.payload, p.metadata::jsonb, p.test, p.received_at
+  FROM placed p
+), stored_receipts AS (
+  INSERT INTO receipts ({_INTO_R}, chain_id, updated_at)
+  SELECT {
+    _FROM_R.replace("r.document", "r.document::jsonb")
+    .replace("r.failure", "r.failure::jsonb")
+    .replace("r.metadata", "r.metadata::jsonb")
+}, p.chain, r.created_at
+  FROM r JOIN placed p ON p.id = r.event_id AND NOT p.linked
+  RETURNING id, merchant_id, event_id, kassa_id, chain_id, status, failure, created_at
+), stored_messages AS (
+  INSERT INTO messages (id, merchant_id, receipt_id, type, sequence, body, created_at)
+  SELECT m.id, m.merchant_id, m.receipt_id, m.type, m.sequence, m.body, m.created_at
+  FROM m JOIN stored_receipts s ON s.id = m.receipt_id
+  RETURNING id, merchant_id, type
+), fanned AS (
+  INSERT INTO message_endpoints (id, merchant_id, message_id, endpoint_id)
+  SELECT kassa_uuid7(), s.merchant_id, s.id, w.id FROM stored_messages s JOIN webhook_endpoints w
+    ON w.merchant_id = s.merchant_id AND w.status = 'active'
+    AND w.types && ARRAY['*', s.type, split_part(s.type, '.', 1) || '.*']
+  RETURNING id, endpoint_id
+), work AS (
+  INSERT INTO jobs (id, kind, lane, chain, ref, run_at)
+  SELECT kassa_uuid7(), {JobKind.FISCALIZE}, s.kassa_id, s.chain_id, s.id, kassa_now()
+    FROM stored_receipts s WHERE s.status = 'queued'
+  UNION ALL
+  SELECT kassa_uuid7(), {JobKind.PLAN}, p.source_id, p.chain, p.id, kassa_now()
+    FROM placed p WHERE p.status = 'received' AND NOT p.linked
+  UNION ALL
+  SELECT DISTINCT ON (p.chain) kassa_uuid7(), {JobKind.RELEASE}, p.source_id, p.chain, p.chain, kassa_now()
+    FROM placed p WHERE p.created = false AND p.sold > 0
+  UNION ALL
+  SELECT kassa_uuid7(), {JobKind.DELIVER}, f.endpoint_id, NULL, f.id, kassa_now() FROM fanned f
+  ON CONFLICT (ref) DO NOTHING
+), history AS (
+  INSERT INTO timeline (id, merchant_id, event_id, receipt_id, at, what, status, actor, data)
+  SELECT kassa_uuid7(), p.merchant_id, p.id, NULL::uuid, p.received_at,
+    CASE WHEN p.linked THEN 'linked' ELSE p.status END, NULL, 'source', coalesce(p.reason::jsonb, '{{}}'::jsonb)
+  FROM placed p
+  UNION ALL
+  SELECT kassa_uuid7(), s.merchant_id, s.event_id, s.id, s.created_at,
+    CASE WHEN s.status = 'held' THEN 'held' ELSE 'planned' END, s.status, 'intake',
+    coalesce(jsonb_build_object('failure', s.failure), '{{}}'::jsonb)
+  FROM stored_receipts s
+)
+SELECT p.id, p.linked, (SELECT pg_notify('{CHANNEL}', '')) FROM placed p
+"""
+
+_KNOWN = """
+SELECT i.merchant_id, i.source_id, i.type, i.external_id, i.event_id, i.content_hash
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) AS q(merchant_id, source_id, type, external_id)
+JOIN event_identities i USING (merchant_id, source_id, type, external_id)
+"""
+
+
+async def accept(connection: asyncpg.Connection, batch: Sequence[Acceptance]) -> list[Accepted]:
+    """Store a batch of events; a repeat is answered with the event that came first under its identity.
+
+    Within a batch the first of a key is stored and the others become repeats of it. Repeats are looked up in a later
+    statement, because the storing one cannot see what another process committed while it waited for the key.
+    """
+    first: dict[tuple[object, ...], Acceptance] = {}
+    for one in batch:
+        first.setdefault(_identity(one.event), one)
+    chosen = sorted(first.values(), key=lambda one: one.event.id)
+    rows = await connection.fetch(
+        _ACCEPT,
+        *columns(NewEvent, [one.event for one in chosen]),
+        *columns(NewReceipt, [r for one in chosen for r in one.receipts]),
+        *columns(NewMessage, [m for one in chosen for m in one.messages]),
+    )
+    stored = {row["id"]: row["linked"] for row in rows}
+    repeats = [one.event for one in batch if one.event.id not in stored]
+    known: dict[tuple[object, ...], asyncpg.Record] = {}
+    if repeats:
+        found = await connection.fetch(
+            _KNOWN,
+            [e.merchant_id for e in repeats],
+            [e.source_id for e in repeats],
+            [e.type for e in repeats],
+            [e.external_id for e in repeats],
+        )
+        known = {(r["merchant_id"], r["source_id"], r["type"], r["external_id"]): r for r in found}
+    return [_verdict(one.event, stored, known) for one in batch]
+
+
+def _identity(event: NewEvent) -> tuple[object, ...]:
+    return (event.merchant_id, event.source_id, event.type, event.external_id)
+
+
+def _verdict(event: NewEvent, stored: dict[object, bool], known: dict[tuple[object, ...], asyncpg.Record]) -> Accepted:
+    if event.id in stored:
+        return Accepted(event.id, fresh=True, linked=stored[event.id])
+    before = known[_identity(event)]
+    return Accepted(before["event_id"], fresh=False, same_content=before["content_hash"] == event.content_hash)

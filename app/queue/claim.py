@@ -1,0 +1,149 @@
+"""T2: lease ready jobs in a batch, by a ring over the lanes, so that no lane starves another.
+
+First the lanes: a recursive skip scan names each lane that has a job due, the lane rows are locked (a lane somebody
+else is claiming from is skipped), paused ones are left out. Then the jobs: up to each lane's free places, oldest
+first. Two statements, because the count of leased jobs must be read after the lane's lock is held.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from app.queue.jobs import Job, JobKind
+
+_LANES = """
+WITH RECURSIVE t AS MATERIALIZED (SELECT kassa_now() AS now),
+ring AS (
+  (SELECT lane, run_at FROM jobs WHERE lease_token IS NULL AND lane > $1 ORDER BY lane, run_at, id LIMIT 1)
+  UNION ALL
+  SELECT next.lane, next.run_at FROM ring CROSS JOIN LATERAL (
+    SELECT lane, run_at FROM jobs WHERE lease_token IS NULL AND lane > ring.lane
+    ORDER BY lane, run_at, id LIMIT 1
+  ) next
+), due AS (
+  SELECT l.id FROM ring CROSS JOIN t JOIN lanes l ON l.id = ring.lane
+  WHERE ring.run_at <= t.now AND (l.paused_at IS NULL OR l.probe_at <= t.now)
+    AND (l.rate_from IS NULL OR l.rate_from <= t.now)
+  LIMIT $2
+)
+SELECT l.id, l.max_in_flight, l.paused_at IS NOT NULL AS probing, l.provider, l.rate_per_second,
+  floor(extract(epoch FROM (t.now - coalesce(l.rate_from, '-infinity'))) * l.rate_per_second) AS allowance, t.now
+FROM lanes l, t
+WHERE l.id IN (SELECT id FROM due)
+  AND (l.paused_at IS NULL OR l.probe_at <= t.now)
+ORDER BY l.id
+FOR UPDATE OF l SKIP LOCKED
+"""
+
+_JOBS = """
+WITH t AS MATERIALIZED (SELECT kassa_now() AS now),
+lane AS (
+  SELECT * FROM unnest($1::uuid[], $2::int[], $3::bool[]) AS x(id, places, probing)
+), free AS (
+  SELECT lane.id, lane.probing, lane.places - (
+    SELECT count(*) FROM jobs j WHERE j.lane = lane.id AND j.lease_token IS NOT NULL
+  ) AS places FROM lane
+), picked AS (
+  SELECT p.id FROM free CROSS JOIN t CROSS JOIN LATERAL (
+    SELECT j.id FROM jobs j
+    WHERE j.lease_token IS NULL AND j.lane = free.id AND j.run_at <= t.now
+    ORDER BY j.lane, j.run_at, j.id
+    LIMIT greatest(free.places, 0)
+    FOR UPDATE OF j SKIP LOCKED
+  ) p
+  LIMIT $4
+), leased AS (
+  UPDATE jobs SET lease_token = $5, lease_until = t.now + $6 * interval '1 second', attempt = attempt + 1
+  FROM picked, t WHERE jobs.id = picked.id
+  RETURNING jobs.id, kind, lane, chain, ref, attempt, lease_until
+), probed AS (
+  UPDATE lanes SET probe_at = t.now + $6 * interval '1 second'
+  FROM (SELECT DISTINCT lane FROM leased) u JOIN free ON free.id = u.lane AND free.probing, t
+  WHERE lanes.id = u.lane
+), paced AS (
+  UPDATE lanes SET rate_from = greatest(coalesce(lanes.rate_from, t.now), t.now - interval '1 second')
+    + u.taken * interval '1 second' / lanes.rate_per_second
+  FROM (SELECT lane, count(*) AS taken FROM leased GROUP BY lane) u, t
+  WHERE lanes.id = u.lane AND lanes.rate_per_second IS NOT NULL
+)
+SELECT leased.*, free.probing FROM leased JOIN free ON free.id = leased.lane ORDER BY leased.lane, leased.id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one claim leased, the database's time, and where the ring stopped (start there next time)."""
+
+    jobs: tuple[Job, ...]
+    now: datetime | None
+    cursor: UUID
+
+
+START = UUID(int=0)
+
+
+async def claim(
+    connection: asyncpg.Connection,
+    *,
+    token: UUID,
+    limit: int,
+    lease_seconds: float,
+    cursor: UUID = START,
+    max_lanes: int = 64,
+    provider_room: Mapping[str, int] | None = None,
+) -> Claim:
+    """Lease up to `limit` jobs. `provider_room` bounds how many more jobs of one provider this worker may take."""
+    async with connection.transaction():
+        lanes = await connection.fetch(_LANES, cursor, max_lanes)
+        wrapped = not lanes and cursor != START
+        if wrapped:
+            lanes = await connection.fetch(_LANES, START, max_lanes)
+        if not lanes:
+            return Claim((), None, START)
+        places = _places(lanes, provider_room or {})
+        rows = await connection.fetch(
+            _JOBS,
+            [lane["id"] for lane in lanes],
+            places,
+            [lane["probing"] for lane in lanes],
+            limit,
+            token,
+            float(lease_seconds),
+        )
+    jobs = tuple(
+        Job(
+            id=row["id"],
+            kind=JobKind(row["kind"]),
+            lane=row["lane"],
+            chain=row["chain"],
+            ref=row["ref"],
+            attempt=row["attempt"],
+            lease_token=token,
+            lease_until=row["lease_until"],
+            probe=row["probing"],
+        )
+        for row in rows
+    )
+    full = len(jobs) >= limit
+    last = jobs[-1].lane if full else lanes[-1]["id"]
+    more = full or len(lanes) == max_lanes
+    return Claim(jobs, lanes[0]["now"], last if more else START)
+
+
+def _places(lanes: list[asyncpg.Record], room: Mapping[str, int]) -> list[int]:
+    """Cap of each lane: its own, one while it is being probed, its rate, and what its provider may still take here."""
+    left = dict(room)
+    places = []
+    for lane in lanes:
+        cap: int = 1 if lane["probing"] else lane["max_in_flight"]
+        if lane["rate_per_second"] is not None and lane["allowance"] is not None:
+            cap = min(cap, max(1, int(min(lane["allowance"], lane["rate_per_second"]))))
+        provider = lane["provider"]
+        if provider in left:
+            cap = min(cap, left[provider])
+            left[provider] -= cap
+        places.append(cap)
+    return places

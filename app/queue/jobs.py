@@ -1,0 +1,49 @@
+"""Kinds of work and the job that carries it: ids only, never content."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+from uuid import UUID
+
+from app.domain.lifecycle import FollowUp
+
+
+class JobKind(IntEnum):
+    """What is to be done; `ref` is the id of the thing it is done to."""
+
+    FISCALIZE = 1
+    POLL = 2
+    RECONCILE = 3
+    PLAN = 4
+    RELEASE = 5
+    DELIVER = 6
+    INBOUND = 7
+
+
+FOLLOW_UP = {
+    FollowUp.FISCALIZE: JobKind.FISCALIZE,
+    FollowUp.POLL: JobKind.POLL,
+    FollowUp.RECONCILE: JobKind.RECONCILE,
+}
+
+RECEIPT_ORDERS = (JobKind.FISCALIZE, JobKind.POLL, JobKind.RECONCILE)
+"""At most one of these exists per receipt: `ref` is unique."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A leased job. `lease_token` fences everything that is stored in its name; `probe` tries a paused lane."""
+
+    id: UUID
+    kind: JobKind
+    lane: UUID
+    chain: UUID | None
+    ref: UUID
+    attempt: int
+    lease_token: UUID
+    lease_until: datetime
+    probe: bool = False
+
+
+CHANNEL = "kassa_jobs"
+"""NOTIFY channel: carries nothing, only wakes."""

@@ -1,0 +1,77 @@
+"""T3: the mark that must be committed before the first byte is sent; no returned row means do not send."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+
+from app.db.records import columns, names, unnest
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One submit about to happen: the job's lease, the receipt as it was read, the attempt that stands for it."""
+
+    job_id: UUID
+    lease_token: UUID
+    receipt_id: UUID
+    merchant_id: UUID
+    kassa_id: UUID
+    sequence: int
+    provider_id: str
+    attempt_id: UUID
+    worker: str
+    wire_seconds: int
+
+
+# The receipt's row is locked before the job's (lock order chain, receipt, job). The job row alone decides: rescue
+# reads jobs.marked_at, so a rescue that waited for this row sees the mark and never sends again blindly.
+_MARK = f"""
+WITH m AS (
+  SELECT * FROM {unnest(Mark, 1)} AS m({names(Mark)})
+), ready AS (
+  SELECT r.id FROM receipts r JOIN m ON m.receipt_id = r.id
+  WHERE r.status = 'queued' AND r.sequence = m.sequence AND r.provider_id = m.provider_id
+  ORDER BY r.id FOR UPDATE OF r
+), marked AS (
+  UPDATE jobs j SET marked_at = kassa_now(), lease_until = kassa_now() + m.wire_seconds * interval '1 second'
+  FROM m JOIN ready ON ready.id = m.receipt_id
+  WHERE j.id = m.job_id AND j.lease_token = m.lease_token AND j.ref = m.receipt_id
+    AND j.lease_until > kassa_now() AND j.marked_at IS NULL
+  RETURNING j.id AS job_id, j.marked_at, m.receipt_id, m.merchant_id, m.kassa_id, m.provider_id, m.attempt_id, m.worker
+), sending AS (
+  UPDATE receipts r SET status = 'sending', marks = r.marks + 1, updated_at = marked.marked_at,
+    first_marked_at = coalesce(r.first_marked_at, marked.marked_at)
+  FROM marked WHERE r.id = marked.receipt_id
+), tried AS (
+  INSERT INTO attempts (id, merchant_id, receipt_id, kassa_id, kind, provider_id, worker, marked_at)
+  SELECT attempt_id, merchant_id, receipt_id, kassa_id, 'submit', provider_id, worker, marked_at FROM marked
+), used AS (
+  UPDATE kassas k SET first_used_at = x.at
+  FROM (SELECT kassa_id, min(marked_at) AS at FROM marked GROUP BY kassa_id) x
+  WHERE k.id = x.kassa_id AND k.first_used_at IS NULL
+), history AS (
+  INSERT INTO timeline (id, merchant_id, receipt_id, at, what, status, actor, data)
+  SELECT kassa_uuid7(), merchant_id, receipt_id, marked_at, 'marked', 'sending', worker,
+    jsonb_build_object('attempt_id', attempt_id, 'provider_id', provider_id) FROM marked
+)
+SELECT job_id, marked_at FROM marked
+"""
+
+_MINE = "SELECT marked_at FROM jobs WHERE id = $1 AND lease_token = $2 AND marked_at IS NOT NULL"
+
+
+async def mark(connection: asyncpg.Connection, batch: Sequence[Mark]) -> list[datetime | None]:
+    """Moment of each mark, None where the job is no longer ours, already marked, cancelled, or the receipt moved on."""
+    ordered = sorted(batch, key=lambda one: one.receipt_id)
+    rows = await connection.fetch(_MARK, *columns(Mark, ordered))
+    at = {row["job_id"]: row["marked_at"] for row in rows}
+    return [at.get(one.job_id) for one in batch]
+
+
+async def marked_by_me(connection: asyncpg.Connection, job_id: UUID, lease_token: UUID) -> datetime | None:
+    """After a lost connection: did my mark commit? A worker may send only when it reads its own mark."""
+    at: datetime | None = await connection.fetchval(_MINE, job_id, lease_token)
+    return at

@@ -1,0 +1,172 @@
+"""T4: what an exchange taught, the receipt's next state, its follow-up job and its message, in one transaction.
+
+What was learned is always stored. State moves only in the name of a lease that is still held: a worker that lost its
+job changes nothing, and hears `STALE`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from uuid import UUID
+
+import asyncpg
+
+from app.db.records import columns, names, unnest
+from app.queue.jobs import CHANNEL, JobKind
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """One exchange with its consequence.
+
+    `next_kind` None ends the job; `next_seconds` is the delay of the follow-up by the database's clock; `finishes`
+    says that the receipt no longer blocks its chain; `proves_absent` that every earlier submit under this id was
+    proven unregistered. JSON members are text.
+    """
+
+    job_id: UUID
+    lease_token: UUID
+    receipt_id: UUID
+    merchant_id: UUID
+    chain_id: UUID | None
+    expected_status: str
+    expected_sequence: int
+    status: str
+    sequence: int
+    failure: str | None
+    fiscal: str | None
+    fn: str | None
+    fd: int | None
+    fpd: str | None
+    provider_reference: str | None
+    next_kind: int | None
+    next_seconds: float
+    next_attempt: int
+    finishes: bool
+    attempt_id: UUID
+    attempt_kind: str
+    kassa_id: UUID
+    provider_id: str
+    worker: str
+    outcome: str
+    cause: str | None
+    provider_code: str | None
+    provider_message: str | None
+    evidence: str | None
+    exchange: bytes | None
+    proves_absent: bool
+    what: str
+    data: str
+    message_id: UUID | None
+    message_type: str | None
+    message_body: bytes | None
+    at: datetime
+
+
+class Verdict(Enum):
+    """Whether a settlement moved its receipt."""
+
+    SETTLED = "settled"
+    ALREADY = "already"
+    STALE = "stale"
+
+
+_CHAINS = "SELECT id FROM chains WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE"
+
+_SETTLE = f"""
+WITH s AS (
+  SELECT * FROM {unnest(Settlement, 1)} AS s({names(Settlement)})
+), locked AS (
+  SELECT r.id FROM receipts r JOIN s ON s.receipt_id = r.id AND r.status = s.expected_status
+    AND r.sequence = s.expected_sequence
+  ORDER BY r.id FOR UPDATE OF r
+), held AS (
+  SELECT j.id FROM jobs j JOIN s ON s.job_id = j.id AND s.lease_token = j.lease_token
+  JOIN locked ON locked.id = s.receipt_id
+  ORDER BY j.id FOR UPDATE OF j
+), own AS (
+  SELECT s.* FROM s JOIN held ON held.id = s.job_id
+), known AS (
+  SELECT a.id FROM attempts a JOIN s ON s.attempt_id = a.id WHERE a.finished_at IS NOT NULL
+), learned AS (
+  INSERT INTO attempts AS a (id, merchant_id, receipt_id, kassa_id, kind, provider_id, worker, marked_at, finished_at,
+    outcome, cause, provider_code, provider_message, evidence, exchange)
+  SELECT attempt_id, merchant_id, receipt_id, kassa_id, attempt_kind, provider_id, worker, at, at,
+    outcome, cause, provider_code, provider_message, evidence::jsonb, exchange FROM s
+  ON CONFLICT (id) DO UPDATE SET finished_at = excluded.finished_at, outcome = excluded.outcome,
+    cause = excluded.cause, provider_code = excluded.provider_code, provider_message = excluded.provider_message,
+    evidence = excluded.evidence, exchange = excluded.exchange
+  WHERE a.finished_at IS NULL
+), absent AS (
+  UPDATE attempts a SET proven_absent = true FROM own
+  WHERE own.proves_absent AND a.receipt_id = own.receipt_id AND a.provider_id = own.provider_id
+    AND a.kind = 'submit' AND a.id <> own.attempt_id
+), moved AS (
+  UPDATE receipts r SET status = own.status, sequence = own.sequence, failure = own.failure::jsonb,
+    fiscal = coalesce(own.fiscal::jsonb, r.fiscal), fn = coalesce(own.fn, r.fn), fd = coalesce(own.fd, r.fd),
+    fpd = coalesce(own.fpd, r.fpd), provider_reference = coalesce(own.provider_reference, r.provider_reference),
+    updated_at = own.at
+  FROM own WHERE r.id = own.receipt_id
+  RETURNING r.id, r.source_id
+), followed AS (
+  UPDATE jobs j SET kind = own.next_kind, run_at = kassa_now() + own.next_seconds * interval '1 second',
+    attempt = own.next_attempt, lease_token = NULL, lease_until = NULL, marked_at = NULL
+  FROM own WHERE j.id = own.job_id AND own.next_kind IS NOT NULL
+), ended AS (
+  DELETE FROM jobs j USING own WHERE j.id = own.job_id AND own.next_kind IS NULL
+), told AS (
+  INSERT INTO messages (id, merchant_id, receipt_id, type, sequence, body, created_at)
+  SELECT message_id, merchant_id, receipt_id, message_type, sequence, message_body, at
+  FROM own WHERE message_id IS NOT NULL
+  RETURNING id, merchant_id, type
+), fanned AS (
+  INSERT INTO message_endpoints (id, merchant_id, message_id, endpoint_id)
+  SELECT kassa_uuid7(), told.merchant_id, told.id, w.id FROM told JOIN webhook_endpoints w
+    ON w.merchant_id = told.merchant_id AND w.status = 'active'
+    AND w.types && ARRAY['*', told.type, split_part(told.type, '.', 1) || '.*']
+  RETURNING id, endpoint_id
+), work AS (
+  INSERT INTO jobs (id, kind, lane, chain, ref, run_at)
+  SELECT kassa_uuid7(), {JobKind.DELIVER}, endpoint_id, NULL::uuid, id, kassa_now() FROM fanned
+  UNION ALL
+  SELECT DISTINCT ON (own.chain_id) kassa_uuid7(), {JobKind.RELEASE}, moved.source_id, own.chain_id, own.chain_id,
+    kassa_now()
+  FROM own JOIN moved ON moved.id = own.receipt_id
+  WHERE own.finishes AND EXISTS (
+    SELECT 1 FROM receipts o WHERE o.chain_id = own.chain_id AND o.id <> own.receipt_id
+      AND o.status IN ('queued', 'held'))
+  ON CONFLICT (ref) DO NOTHING
+), history AS (
+  INSERT INTO timeline (id, merchant_id, receipt_id, at, what, status, actor, data)
+  SELECT kassa_uuid7(), s.merchant_id, s.receipt_id, s.at,
+    CASE WHEN own.job_id IS NULL THEN 'learned_late' ELSE s.what END,
+    own.status, s.worker, s.data::jsonb
+  FROM s LEFT JOIN own ON own.job_id = s.job_id
+  WHERE s.attempt_id NOT IN (SELECT id FROM known)
+)
+SELECT s.job_id, held.id IS NOT NULL AS settled, known.id IS NOT NULL AS already,
+  (SELECT pg_notify('{CHANNEL}', '') WHERE EXISTS (SELECT 1 FROM fanned))
+FROM s LEFT JOIN held ON held.id = s.job_id LEFT JOIN known ON known.id = s.attempt_id
+"""
+
+
+async def settle(connection: asyncpg.Connection, batch: Sequence[Settlement]) -> list[Verdict]:
+    """Store a batch; idempotent by attempt id, so a batch whose commit was lost is simply given again.
+
+    Chains of receipts that end are locked first and read in a later statement: a refund planned meanwhile is then
+    seen, and gets its turn.
+    """
+    ordered = sorted(batch, key=lambda one: one.receipt_id)
+    chains = sorted({one.chain_id for one in ordered if one.finishes and one.chain_id is not None})
+    if chains:
+        await connection.execute(_CHAINS, chains)
+    rows = await connection.fetch(_SETTLE, *columns(Settlement, ordered))
+    found = {row["job_id"]: row for row in rows}
+    return [_verdict(found[one.job_id]) for one in batch]
+
+
+def _verdict(row: asyncpg.Record) -> Verdict:
+    if row["settled"]:
+        return Verdict.SETTLED
+    return Verdict.ALREADY if row["already"] else Verdict.STALE

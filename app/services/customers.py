@@ -1,0 +1,99 @@
+"""Buyers at rest and on show: sealed in the database, found by keyed hashes, masked for whoever may not read them.
+
+An event's payload and a provider's exchange hold the buyer too; they are sealed and opened here in the same way.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from app.domain.codec import event_from_json, event_to_json
+from app.domain.contact import mask_contacts, mask_email, mask_phone
+from app.domain.event import PaymentEvent
+from app.domain.receipt import Customer
+from app.infra.crypto import SearchHasher, SecretBox, aad
+
+_MEMBERS = ("email", "phone", "name", "inn")
+_ORGANISATION_INN = 10
+
+
+def seal_customer(box: SecretBox, merchant_id: UUID, receipt_id: UUID, customer: Customer | None) -> bytes | None:
+    """A receipt's buyer as the database keeps it; None when nothing is known of the buyer."""
+    known = {name: value for name in _MEMBERS if (value := getattr(customer, name, None)) is not None}
+    return box.seal(_text(known), aad("receipts", "customer", merchant_id, receipt_id)) if known else None
+
+
+def open_customer(box: SecretBox, merchant_id: UUID, receipt_id: UUID, sealed: bytes | None) -> Customer | None:
+    """The reverse of `seal_customer`. CannotOpen when the value was changed or belongs to another receipt."""
+    if sealed is None:
+        return None
+    known: dict[str, str] = json.loads(box.open(sealed, aad("receipts", "customer", merchant_id, receipt_id)))
+    return Customer(**known)
+
+
+def seal_event(box: SecretBox, merchant_id: UUID, event_id: UUID, event: PaymentEvent) -> bytes:
+    """An event's payload as the database keeps it: all of it sealed, because its buyer is inside."""
+    return box.seal(_text(event_to_json(event)), aad("events", "payload", merchant_id, event_id))
+
+
+def open_event(box: SecretBox, merchant_id: UUID, event_id: UUID, sealed: bytes) -> PaymentEvent:
+    """The reverse of `seal_event`."""
+    return event_from_json(json.loads(box.open(sealed, aad("events", "payload", merchant_id, event_id))))
+
+
+def open_exchange(box: SecretBox, merchant_id: UUID, attempt_id: UUID, sealed: bytes | None) -> list[dict[str, Any]]:
+    """What went over the wire in one attempt, every buyer contact in it masked; empty when nothing did."""
+    if sealed is None:
+        return []
+    exchanges: list[dict[str, Any]] = json.loads(box.open(sealed, aad("attempts", "exchange", merchant_id, attempt_id)))
+    return [masked_json(one) for one in exchanges]
+
+
+def contact_hashes(
+    hasher: SearchHasher, merchant_id: UUID, customer: Customer | None
+) -> tuple[bytes | None, bytes | None, bytes | None]:
+    """Keyed hashes of e-mail, phone and the phone's last four digits: what a buyer is searched by."""
+    if customer is None:
+        return None, None, None
+    return (
+        hasher.email(merchant_id, customer.email) if customer.email else None,
+        hasher.phone(merchant_id, customer.phone) if customer.phone else None,
+        hasher.phone_tail(merchant_id, customer.phone) if customer.phone else None,
+    )
+
+
+def customer_view(customer: Customer | None, *, masked: bool) -> dict[str, str | None] | None:
+    """The buyer as the API shows it; None when nothing is known.
+
+    Masked, a person's name and INN go the way of the contacts; an organisation's (ten digits of INN) are public facts.
+    """
+    if customer is None or not any(getattr(customer, name) for name in _MEMBERS):
+        return None
+    shown = {name: getattr(customer, name) for name in _MEMBERS}
+    if not masked:
+        return shown
+    organisation = customer.inn is not None and len(customer.inn) == _ORGANISATION_INN
+    return {
+        "email": customer.email and mask_email(customer.email),
+        "phone": customer.phone and mask_phone(customer.phone),
+        "name": customer.name if organisation else customer.name and _initials(customer.name),
+        "inn": customer.inn if organisation else customer.inn and f"{customer.inn[:4]}********",
+    }
+
+
+def masked_json(value: Any) -> Any:
+    """A JSON value with every e-mail and phone in its texts masked, members' names included."""
+    if isinstance(value, str):
+        return mask_contacts(value)
+    if isinstance(value, Mapping):
+        return {mask_contacts(name): masked_json(member) for name, member in value.items()}
+    return [masked_json(part) for part in value] if isinstance(value, list) else value
+
+
+def _initials(name: str) -> str:
+    return " ".join(f"{word[0]}***" for word in name.split())
+
+
+def _text(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

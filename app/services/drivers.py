@@ -1,0 +1,101 @@
+"""Drivers by provider code, and the context in which one kassa's calls are made."""
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.db.repos.settings import KassaRow
+from app.domain.ffd import FfdVersion, Taxation
+from app.infra.crypto import SecretBox, aad
+from app.infra.http import Exchange, HttpClients, RecordingTransport, client_over
+from app.ports.kassa import DriverContext, KassaDriver, KassaProfile
+from app.ports.registry import Registry
+
+
+@dataclass(slots=True)
+class Tokens:
+    """Provider tokens of one kassa in this process."""
+
+    _kept: dict[str, tuple[float, str]] = field(default_factory=dict)
+
+    def get(self, key: str) -> str | None:
+        kept = self._kept.get(key)
+        return kept[1] if kept and kept[0] > time.monotonic() else None
+
+    def put(self, key: str, token: str, seconds: float) -> None:
+        self._kept[key] = (time.monotonic() + seconds, token)
+
+    def drop(self, key: str) -> None:
+        self._kept.pop(key, None)
+
+
+class Call:
+    """One conversation with a provider: the context to hand to the driver, and what went over the wire."""
+
+    def __init__(self, context: DriverContext, transport: RecordingTransport) -> None:
+        self.context = context
+        self._transport = transport
+
+    @property
+    def exchanges(self) -> list[Exchange]:
+        return self._transport.exchanges
+
+
+class Drivers:
+    """The registered kassa drivers with everything their calls need."""
+
+    def __init__(
+        self, registry: Registry[KassaDriver], http: HttpClients, box: SecretBox, public_url: str | None = None
+    ) -> None:
+        self.registry = registry
+        self._box = box
+        self._public_url = public_url
+        self._transport = http.transport()
+        self._tokens: dict[Any, Tokens] = {}
+
+    def driver(self, provider: str) -> KassaDriver:
+        """ProviderNotConfigured names the providers there are."""
+        return self.registry.get(provider)
+
+    def call(
+        self, kassa: KassaRow, merchant_inn: str, *, not_after: float | None = None, deadline_seconds: float = 20.0
+    ) -> Call:
+        """A fresh conversation over the shared connections; its secrets are kept out of the record."""
+        driver = self.driver(kassa.provider)
+        opened = json.loads(
+            self._box.open(kassa.credentials, aad("kassas", "credentials", kassa.merchant_id, kassa.id))
+        )
+        transport = RecordingTransport(self._transport, secrets=_secrets(driver, opened))
+        callback = None
+        if self._public_url and driver.capabilities.callbacks:
+            secret = self._box.open(
+                kassa.callback_secret, aad("kassas", "callback_secret", kassa.merchant_id, kassa.id)
+            ).decode()
+            callback = f"{self._public_url}/callbacks/kas_{kassa.id.hex}/{secret}"
+        return Call(
+            DriverContext(
+                http=client_over(transport, deadline=deadline_seconds),
+                base_url=kassa.base_url,
+                credentials=driver.Credentials.model_validate(opened),
+                profile=KassaProfile(
+                    id=f"kas_{kassa.id.hex}",
+                    ffd=FfdVersion(kassa.ffd),
+                    taxation=tuple(Taxation.parse(name) for name in kassa.taxation),
+                    place=kassa.place,
+                    timezone=kassa.timezone,
+                    internet=kassa.internet,
+                    merchant_inn=merchant_inn,
+                ),
+                tokens=self._tokens.setdefault(kassa.id, Tokens()),
+                callback_url=callback,
+                not_after=not_after,
+                deadline_seconds=deadline_seconds,
+            ),
+            transport,
+        )
+
+
+def _secrets(driver: KassaDriver, opened: dict[str, Any]) -> list[str]:
+    schema = driver.Credentials.model_json_schema().get("properties", {})
+    return [str(opened[name]) for name, member in schema.items() if member.get("writeOnly") and opened.get(name)]

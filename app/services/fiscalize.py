@@ -1,0 +1,236 @@
+"""Fiscalize: one submit. Verify, mark (T3), call the driver, settle (T4); nothing is sent without a committed mark."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import structlog
+
+from app.db.group_commit import CommitUnknown, GroupCommitter
+from app.db.repos import receipts
+from app.db.repos.receipts import EarlierAttempts, ReceiptRow
+from app.db.repos.settings import KassaRow
+from app.db.unit_of_work import Database
+from app.domain.decide import LookupClass, Past, after_submit
+from app.domain.errors import Busy
+from app.domain.lifecycle import Happening, Status
+from app.domain.outcome import (
+    CannotTell,
+    LookupOutcome,
+    NotFound,
+    Outcome,
+    Rejected,
+    Scope,
+    Unavailable,
+    Unknown,
+)
+from app.domain.receipt import Customer, Receipt
+from app.infra.clock import DatabaseClock, boottime
+from app.infra.ids import new_id
+from app.ports.kassa import Capabilities, KassaDriver
+from app.queue.jobs import Job
+from app.queue.mark import Mark, marked_by_me
+from app.services.drivers import Call, Drivers
+from app.services.pacing import Pacing
+from app.services.settle import Learned, Next, Settle, failure_of
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A receipt with everything that acting on it needs, as read after the claim."""
+
+    row: ReceiptRow
+    receipt: Receipt
+    customer: Customer
+    kassa: KassaRow
+    merchant_inn: str
+
+
+class Fiscalize:
+    """Runs fiscalize jobs."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        marks: GroupCommitter[Mark, datetime | None],
+        settle: Settle,
+        drivers: Drivers,
+        pacing: Pacing,
+        clock: DatabaseClock,
+        freshness_seconds: float,
+        wire_margin_seconds: float,
+        lookup_first: bool = False,
+    ) -> None:
+        self._database = database
+        self._marks = marks
+        self._settle = settle
+        self._drivers = drivers
+        self._pacing = pacing
+        self._clock = clock
+        self._freshness = freshness_seconds
+        self._margin = wire_margin_seconds
+        self.lookup_first = lookup_first
+
+    async def run(self, job: Job, order: Order) -> None:
+        """Send once, or find out why not. The receipt is `queued` and the job leased."""
+        row = order.row
+        if row.status != Status.QUEUED.value:
+            await self._pacing.drop(job)
+            return
+        driver = self._drivers.driver(order.kassa.provider)
+        if not await self._safe_to_send(job, order, driver):
+            return
+        attempt_id = new_id()
+        began = boottime()
+        wire = driver.capabilities.wire_seconds
+        if await self._mark(job, order, attempt_id, wire) is None:
+            log.info("fiscalize.not_marked", receipt_id=str(row.id))
+            return
+        call = self._drivers.call(
+            order.kassa, order.merchant_inn, not_after=began + self._freshness, deadline_seconds=wire
+        )
+        outcome = await self._send(driver, order, call, wire)
+        await self._conclude(job, order, driver, attempt_id, outcome, call)
+
+    async def _mark(self, job: Job, order: Order, attempt_id: UUID, wire: float) -> datetime | None:
+        mark = Mark(
+            job_id=job.id,
+            lease_token=job.lease_token,
+            receipt_id=order.row.id,
+            merchant_id=order.row.merchant_id,
+            kassa_id=order.kassa.id,
+            sequence=order.row.sequence,
+            provider_id=order.row.provider_id,
+            attempt_id=attempt_id,
+            worker=self._settle.worker,
+            wire_seconds=int(wire + self._freshness + self._margin),
+        )
+        try:
+            return await self._marks.submit(mark)
+        except Busy:
+            return None
+        except CommitUnknown:
+            # The mark may be stored. Only reading it back allows to send; if that fails too, rescue will reconcile.
+            try:
+                async with self._database.raw() as connection:
+                    return await marked_by_me(connection, job.id, job.lease_token)
+            except Busy:
+                return None
+
+    async def _send(self, driver: KassaDriver, order: Order, call: Call, wire: float) -> Outcome:
+        try:
+            async with asyncio.timeout(wire + self._freshness):
+                return await driver.submit(order.row.provider_id, order.receipt, call.context)
+        except TimeoutError:
+            return Unknown("deadline", provider_message="no answer within the deadline")
+        except Exception as error:
+            # A driver that raises is a bug; the request may have been sent, so nothing is known.
+            log.exception("driver.raised", provider=order.kassa.provider, receipt_id=str(order.row.id))
+            return Unknown("driver_error", provider_message=type(error).__name__)
+
+    async def _conclude(
+        self, job: Job, order: Order, driver: KassaDriver, attempt_id: UUID, outcome: Outcome, call: Call
+    ) -> None:
+        row = order.row
+        past = await self._past(row, attempt_id)
+        cls = lookup_class(driver.capabilities, row, self._clock.now())
+        happening = after_submit(outcome, order.receipt, cls, past)
+        await self._pacing.heard(job, order.kassa, outcome)
+        await self._settle.settle(
+            job,
+            row,
+            order.customer,
+            Status.SENDING,
+            happening,
+            Learned(attempt_id, "submit", outcome, tuple(call.exchanges)),
+            self._follow(job, outcome, happening, driver.capabilities),
+            failure_of(outcome, happening, self._clock.now()),
+        )
+
+    def _follow(self, job: Job, outcome: Outcome, happening: Happening, can: Capabilities) -> Next:
+        match happening:
+            case Happening.ACCEPTED:
+                return self._pacing.poll(can, 0, getattr(outcome, "poll_after_seconds", None))
+            case Happening.UNAVAILABLE:
+                return self._pacing.retry(job, outcome)
+            case Happening.UNKNOWN | Happening.REJECTED_UNPROVEN | Happening.EVIDENCE:
+                return self._pacing.first_lookup(can)
+            case _:
+                return Next()
+
+    async def _past(self, row: ReceiptRow, attempt_id: UUID | None) -> Past:
+        if row.marks == 0:
+            return Past()
+        async with self._database.pipeline() as tx:
+            earlier = await receipts.earlier_attempts(tx, row.id, row.provider_id, besides=attempt_id)
+        return Past(unproven=earlier.unproven, evidence=earlier.evidence)
+
+    async def _safe_to_send(self, job: Job, order: Order, driver: KassaDriver) -> bool:
+        """Earlier ids are asked for before a new version is sent; after a restore, the present id as well."""
+        row = order.row
+        if row.marks == 0 and row.version == 1 and not self.lookup_first:
+            return True
+        async with self._database.pipeline() as tx:
+            earlier = await receipts.earlier_attempts(tx, row.id, row.provider_id)
+        ids = list(earlier.earlier_ids)
+        if self._must_ask_present_id(row, earlier):
+            ids.append(row.provider_id)
+        for provider_id in ids:
+            if not await self._absent(job, order, driver, provider_id):
+                return False
+        return True
+
+    def _must_ask_present_id(self, row: ReceiptRow, earlier: EarlierAttempts) -> bool:
+        return (self.lookup_first and row.marks == 0) or earlier.evidence
+
+    async def _absent(self, job: Job, order: Order, driver: KassaDriver, provider_id: str) -> bool:
+        call = self._drivers.call(order.kassa, order.merchant_inn, deadline_seconds=driver.capabilities.wire_seconds)
+        found: LookupOutcome
+        if driver.capabilities.lookup_seconds == 0:
+            found = CannotTell("this provider cannot be asked by our id")
+            happening = Happening.UNDECIDABLE
+        else:
+            found = await look_up(driver, order, provider_id, call)
+            match found:
+                case NotFound():
+                    return True
+                case CannotTell() | Unavailable() | Unknown():
+                    await self._pacing.snooze(job, self._pacing.retry(job, Unavailable("lookup_failed")).seconds)
+                    return False
+                case Rejected() if provider_id != order.row.provider_id:
+                    return True
+                case _:
+                    happening = Happening.EVIDENCE if provider_id == order.row.provider_id else Happening.UNDECIDABLE
+        await self._settle.settle(
+            job,
+            order.row,
+            order.customer,
+            Status.QUEUED,
+            happening,
+            Learned(new_id(), "lookup", found, tuple(call.exchanges)),
+            Next(),
+            failure_of(found, happening, self._clock.now()),
+        )
+        return False
+
+
+def lookup_class(can: Capabilities, row: ReceiptRow, now: datetime) -> LookupClass:
+    """The provider's class for this receipt at this moment: windows run from the first mark."""
+    since = 0.0 if row.first_marked_at is None else (now - row.first_marked_at).total_seconds()
+    return can.lookup_class(since)
+
+
+async def look_up(driver: KassaDriver, order: Order, provider_id: str, call: Call) -> LookupOutcome:
+    """Ask by our id; whatever goes wrong proves nothing."""
+    try:
+        async with asyncio.timeout(driver.capabilities.wire_seconds):
+            return await driver.lookup(provider_id, order.receipt, call.context)
+    except TimeoutError:
+        return CannotTell("no answer within the deadline", scope=Scope.PROVIDER)
+    except Exception as error:
+        log.exception("driver.raised", provider=order.kassa.provider, receipt_id=str(order.row.id))
+        return CannotTell(f"the driver failed: {type(error).__name__}")

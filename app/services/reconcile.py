@@ -1,0 +1,150 @@
+"""Reconcile: an unknown outcome is ended by asking the provider by our id; only a proven absence allows a resend."""
+
+from datetime import datetime
+
+import structlog
+
+from app.db.repos import attempts, receipts
+from app.db.unit_of_work import Database
+from app.domain.decide import LookupClass, LookupMoment, Past, after_lookup
+from app.domain.lifecycle import Happening, Status
+from app.domain.outcome import LookupOutcome, NotFound, Unknown
+from app.infra.clock import DatabaseClock
+from app.infra.ids import new_id
+from app.ports.kassa import Capabilities
+from app.queue.jobs import Job
+from app.services.drivers import Drivers
+from app.services.fiscalize import Order, look_up, lookup_class
+from app.services.pacing import Pacing
+from app.services.settle import Learned, Next, Settle, failure_of
+
+log = structlog.get_logger(__name__)
+
+
+class Reconcile:
+    """Runs reconcile jobs."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        settle: Settle,
+        drivers: Drivers,
+        pacing: Pacing,
+        clock: DatabaseClock,
+        limit_seconds: float,
+    ) -> None:
+        self._database = database
+        self._settle = settle
+        self._drivers = drivers
+        self._pacing = pacing
+        self._clock = clock
+        self._limit = limit_seconds
+
+    async def run(self, job: Job, order: Order) -> None:
+        """The receipt is `unknown`. The provider's class is judged now, from the first mark."""
+        row = order.row
+        if row.status != Status.UNKNOWN.value:
+            await self._pacing.drop(job)
+            return
+        driver = self._drivers.driver(order.kassa.provider)
+        now = self._clock.now()
+        cls = lookup_class(driver.capabilities, row, now)
+        async with self._database.pipeline() as tx:
+            earlier = await receipts.earlier_attempts(tx, row.id, row.provider_id)
+            asked = await attempts.last_asked(tx, row.id, row.provider_id)
+            marked_at = await attempts.last_marked(tx, row.id, row.provider_id)
+        past = Past(earlier.unproven, earlier.evidence)
+        if not cls.looks_up:
+            await self._without_asking(job, order, cls, past)
+            return
+        call = self._drivers.call(order.kassa, order.merchant_inn, deadline_seconds=driver.capabilities.wire_seconds)
+        outcome = await look_up(driver, order, row.provider_id, call)
+        moment = self._moment(driver.capabilities, outcome, marked_at, asked, now)
+        happening = after_lookup(outcome, order.receipt, cls, past, moment)
+        if happening in _GO_ON and self._overdue(row.first_marked_at, now):
+            happening = Happening.OVERDUE
+        await self._pacing.heard(job, order.kassa, outcome)
+        await self._settle.settle(
+            job,
+            row,
+            order.customer,
+            Status.UNKNOWN,
+            happening,
+            Learned(
+                new_id(),
+                "lookup",
+                outcome,
+                tuple(call.exchanges),
+                proves_absent=happening is Happening.NOT_FOUND,
+            ),
+            self._follow(job, happening, driver.capabilities, outcome, marked_at, now),
+            failure_of(outcome, happening, self._clock.now()),
+        )
+
+    async def _without_asking(self, job: Job, order: Order, cls: LookupClass, past: Past) -> None:
+        happening = Happening.RESEND_DEDUPLICATED if cls.deduplicates and not past.evidence else Happening.UNDECIDABLE
+        outcome = Unknown("this provider cannot be asked by our id")
+        await self._settle.settle(
+            job,
+            order.row,
+            order.customer,
+            Status.UNKNOWN,
+            happening,
+            Learned(new_id(), "decision", outcome),
+            Next(attempt=job.attempt),
+            failure_of(outcome, happening, self._clock.now()),
+        )
+
+    def _moment(
+        self,
+        can: Capabilities,
+        outcome: LookupOutcome,
+        marked_at: datetime | None,
+        asked: attempts.Asked | None,
+        now: datetime,
+    ) -> LookupMoment:
+        if marked_at is None or not isinstance(outcome, NotFound):
+            return LookupMoment(visible=False, confirmed=False)
+        settled_after = self._pacing.settled_after(can)
+        visible = (now - marked_at).total_seconds() >= settled_after
+        confirmed = (
+            asked is not None
+            and asked.outcome == "not_found"
+            and (asked.at - marked_at).total_seconds() >= settled_after
+            and (now - asked.at).total_seconds() >= self._pacing.visibility(can)
+        )
+        return LookupMoment(visible, confirmed)
+
+    def _follow(
+        self,
+        job: Job,
+        happening: Happening,
+        can: Capabilities,
+        outcome: LookupOutcome,
+        marked_at: datetime | None,
+        now: datetime,
+    ) -> Next:
+        match happening:
+            case Happening.ACCEPTED | Happening.PENDING:
+                return self._pacing.poll(can, 0, getattr(outcome, "poll_after_seconds", None))
+            case Happening.NOT_FOUND_YET if marked_at is not None:
+                left = self._pacing.settled_after(can) - (now - marked_at).total_seconds()
+                wait = left if left > 0 else max(self._pacing.visibility(can), 0.1)
+                return Next(seconds=wait, attempt=job.attempt)
+            case _ if happening in _GO_ON:
+                return self._pacing.next_lookup(job, can)
+            case _:
+                return Next()
+
+    def _overdue(self, first_marked_at: datetime | None, now: datetime) -> bool:
+        return first_marked_at is not None and (now - first_marked_at).total_seconds() > self._limit
+
+
+_GO_ON = (
+    Happening.CANNOT_TELL,
+    Happening.UNAVAILABLE,
+    Happening.UNKNOWN,
+    Happening.NOT_FOUND_YET,
+    Happening.EVIDENCE,
+)

@@ -1,0 +1,283 @@
+"""Settle: turn one outcome into the receipt's next state, its follow-up and its message, and store it all at once.
+
+Every wire stage ends here. The state moves only if the lease is still held; what was learned is stored either way.
+"""
+
+import json
+from base64 import b64encode
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from app.db.group_commit import CommitUnknown, GroupCommitter
+from app.db.repos.receipts import ReceiptRow
+from app.db.unit_of_work import Database
+from app.domain.codec import fiscal_to_json
+from app.domain.errors import Busy
+from app.domain.ffd import Operation
+from app.domain.lifecycle import BLOCKING, Happening, MessageType, Status, Step, step
+from app.domain.outcome import Accepted, CannotTell, Fiscalized, LookupOutcome, NotFound, Rejected, Unavailable, Unknown
+from app.domain.qr import qr_text
+from app.domain.receipt import Customer, FiscalData
+from app.infra.clock import DatabaseClock
+from app.infra.crypto import SecretBox, aad
+from app.infra.http import Exchange
+from app.infra.ids import new_id
+from app.outbound.messages import message_body
+from app.queue import evidence
+from app.queue.jobs import FOLLOW_UP, Job
+from app.queue.settle import Settlement, Verdict
+from app.services.views import failure_json, receipt_view
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """One exchange: what it was, what came of it, and what it proves about earlier sends."""
+
+    attempt_id: UUID
+    kind: str
+    outcome: LookupOutcome
+    exchanges: tuple[Exchange, ...] = ()
+    proves_absent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """How the follow-up runs: after how many seconds, and with which attempt number."""
+
+    seconds: float = 0.0
+    attempt: int = 0
+
+
+class Settle:
+    """Stores outcomes through the group committer, again and again until their fate is known."""
+
+    def __init__(
+        self,
+        committer: GroupCommitter[Settlement, Verdict],
+        database: Database,
+        box: SecretBox,
+        clock: DatabaseClock,
+        worker: str,
+    ) -> None:
+        self._committer = committer
+        self._database = database
+        self._box = box
+        self._clock = clock
+        self.worker = worker
+
+    async def settle(
+        self,
+        job: Job,
+        row: ReceiptRow,
+        customer: Customer | None,
+        status: Status,
+        happening: Happening,
+        learned: Learned,
+        follow: Next,
+        failure: dict[str, Any] | None = None,
+    ) -> Verdict:
+        """Move `row`, which is `status` now, by `happening`. Returns whether the lease still allowed it."""
+        consequence = step(status, happening)
+        at = self._clock.now()
+        settlement = self._settlement(job, row, customer, status, consequence, happening, learned, follow, failure, at)
+        while True:
+            try:
+                verdict = await self._committer.submit(settlement)
+                break
+            except (CommitUnknown, Busy) as lost:
+                # Idempotent by attempt id: giving it again stores it once. The lease bounds how long this may take.
+                log.warning("settle.commit_lost", receipt_id=str(row.id), error=str(lost))
+                await self._database.wait_until_reachable()
+        if verdict is Verdict.STALE:
+            await self._stale(job, row, learned)
+        return verdict
+
+    async def _stale(self, job: Job, row: ReceiptRow, learned: Learned) -> None:
+        log.warning("settle.stale", receipt_id=str(row.id), outcome=_name(learned.outcome))
+        if learned.kind == "submit" and isinstance(learned.outcome, Accepted | Fiscalized):
+            async with self._database.pipeline() as tx:
+                await evidence.make_lookup_due(tx, row.merchant_id, row.id, self.worker)
+
+    def _settlement(
+        self,
+        job: Job,
+        row: ReceiptRow,
+        customer: Customer | None,
+        status: Status,
+        consequence: Step,
+        happening: Happening,
+        learned: Learned,
+        follow: Next,
+        failure: dict[str, Any] | None,
+        at: datetime,
+    ) -> Settlement:
+        outcome = learned.outcome
+        fiscal = outcome.fiscal if isinstance(outcome, Fiscalized) and consequence.status is Status.FISCALIZED else None
+        public = consequence.message is not None
+        after = replace(
+            row,
+            status=consequence.status.value,
+            sequence=row.sequence + 1 if public else row.sequence,
+            failure=failure,
+            updated_at=at,
+            fn=fiscal.fn if fiscal else row.fn,
+            fd=fiscal.fd if fiscal else row.fd,
+            fpd=fiscal.fpd if fiscal else row.fpd,
+            fiscal=_fiscal_json(fiscal, row) if fiscal else row.fiscal,
+        )
+        message_id = new_id() if public else None
+        code, said = _provider_words(outcome)
+        return Settlement(
+            job_id=job.id,
+            lease_token=job.lease_token,
+            receipt_id=row.id,
+            merchant_id=row.merchant_id,
+            chain_id=row.chain_id,
+            expected_status=status.value,
+            expected_sequence=row.sequence,
+            status=after.status,
+            sequence=after.sequence,
+            failure=None if failure is None else json.dumps(failure, ensure_ascii=False),
+            fiscal=None if fiscal is None else json.dumps(after.fiscal, ensure_ascii=False),
+            fn=after.fn if fiscal else None,
+            fd=after.fd if fiscal else None,
+            fpd=after.fpd if fiscal else None,
+            provider_reference=outcome.reference if isinstance(outcome, Accepted | Fiscalized) else None,
+            next_kind=None if consequence.follow_up is None else int(FOLLOW_UP[consequence.follow_up]),
+            next_seconds=follow.seconds,
+            next_attempt=follow.attempt,
+            finishes=consequence.status not in BLOCKING,
+            attempt_id=learned.attempt_id,
+            attempt_kind=learned.kind,
+            kassa_id=_required(row.kassa_id),
+            provider_id=row.provider_id,
+            worker=self.worker,
+            outcome=_name(outcome),
+            cause=outcome.cause if isinstance(outcome, Rejected | Unavailable) else None,
+            provider_code=code,
+            provider_message=said,
+            evidence=json.dumps(_evidence(outcome), ensure_ascii=False),
+            exchange=self._sealed(row, learned),
+            proves_absent=learned.proves_absent,
+            what=happening.value,
+            data=json.dumps({"attempt_id": f"att_{learned.attempt_id.hex}", **_evidence(outcome)}, ensure_ascii=False),
+            message_id=message_id,
+            message_type=None if consequence.message is None else consequence.message.value,
+            message_body=None if consequence.message is None else told(consequence.message, after, customer, at),
+            at=at,
+        )
+
+    def _sealed(self, row: ReceiptRow, learned: Learned) -> bytes | None:
+        if not learned.exchanges:
+            return None
+        text = json.dumps([_exchange_json(one) for one in learned.exchanges], ensure_ascii=False)
+        return self._box.seal(text.encode(), aad("attempts", "exchange", row.merchant_id, learned.attempt_id))
+
+
+def told(message: MessageType, row: ReceiptRow, customer: Customer | None, at: datetime) -> bytes:
+    """The frozen body of a message about a receipt: its whole state, the buyer's contact masked."""
+    return message_body(message.value, at, {"receipt": receipt_view(row, customer, masked=True)})
+
+
+def failure_of(outcome: LookupOutcome, happening: Happening, at: datetime, **facts: Any) -> dict[str, Any] | None:
+    """The `failure` member for a receipt after this outcome; None when nothing is wrong."""
+    code, said = _provider_words(outcome)
+    words = {"provider_code": code, "provider_message": said, "at": at, **facts}
+    match happening:
+        case Happening.MISMATCH:
+            return failure_json("mismatch", **words)
+        case Happening.DOUBLE_SUSPECTED:
+            return failure_json("double_suspected", **words)
+        case Happening.UNDECIDABLE:
+            return failure_json("lookup_impossible", **words)
+        case Happening.OVERDUE | Happening.NOT_FOUND if not isinstance(outcome, NotFound):
+            return failure_json("accepted_too_long", **words)
+        case Happening.NOT_FOUND:
+            return None
+        case _:
+            pass
+    match outcome:
+        case Rejected(cause=cause, pointer=pointer):
+            return failure_json(cause, pointer=pointer, **words)
+        case Unavailable(cause=cause):
+            return failure_json(cause, **words)
+        case Unknown() | CannotTell():
+            return failure_json("unknown_outcome", **words)
+        case _:
+            return None
+
+
+def _required(kassa_id: UUID | None) -> UUID:
+    if kassa_id is None:
+        raise ValueError("a receipt without a kassa cannot have been sent")
+    return kassa_id
+
+
+def _name(outcome: LookupOutcome) -> str:
+    return {
+        "Accepted": "accepted",
+        "Fiscalized": "fiscalized",
+        "Pending": "pending",
+        "Rejected": "rejected",
+        "Unavailable": "unavailable",
+        "Unknown": "unknown",
+        "NotFound": "not_found",
+        "CannotTell": "cannot_tell",
+    }[type(outcome).__name__]
+
+
+def _provider_words(outcome: LookupOutcome) -> tuple[str | None, str | None]:
+    code = getattr(outcome, "provider_code", None)
+    said = getattr(outcome, "provider_message", None)
+    return code, said[:500] if isinstance(said, str) else None
+
+
+def _evidence(outcome: LookupOutcome) -> dict[str, Any]:
+    """What may be shown of an outcome in the timeline: no body, no contact."""
+    found: dict[str, Any] = {"outcome": _name(outcome)}
+    match outcome:
+        case Fiscalized(fiscal=fiscal, warnings=warnings):
+            found |= {"fn": fiscal.fn, "fd": fiscal.fd, "fpd": fiscal.fpd}
+            if warnings:
+                found["warnings"] = list(warnings)
+        case Rejected(cause=cause, pointer=pointer):
+            found |= {"cause": cause, "pointer": pointer}
+        case Unavailable(cause=cause, scope=scope, provider_message=said):
+            found |= {"cause": cause, "scope": scope.value, "detail": said}
+        case Unknown(reason=reason):
+            found["reason"] = reason
+        case CannotTell(reason=reason):
+            found["reason"] = reason
+        case NotFound(proof=proof):
+            found["proof"] = proof
+        case _:
+            pass
+    return found
+
+
+def _fiscal_json(fiscal: FiscalData, row: ReceiptRow) -> dict[str, Any]:
+    return {**fiscal_to_json(fiscal), "qr": qr_text(fiscal, Operation.parse(row.operation), row.total)}
+
+
+def _exchange_json(one: Exchange) -> dict[str, Any]:
+    return {
+        "method": one.method,
+        "url": one.url,
+        "request": {"headers": dict(one.request_headers), "body": _text(one.request_body)},
+        "response": {"status": one.status, "headers": dict(one.response_headers), "body": _text(one.response_body)},
+        "error": one.error,
+        "seconds": round(one.seconds, 4),
+    }
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return "base64:" + b64encode(body).decode()
