@@ -92,7 +92,7 @@ def requires(scope: str, *, admin: bool = False) -> Requires:
 
 
 def tenant(scope: str) -> Requires:
-    """`Annotated[Tenant, Depends(tenant("…"))]`: scope and merchant in one; reads take `merchant_id` of an admin key."""
+    """`Annotated[Tenant, Depends(tenant("…"))]`: scope and merchant in one; an admin key names the merchant to read."""
     return _ReadTenant(scope) if ":read" in scope else _WriteTenant(scope)
 
 

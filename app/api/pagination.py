@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Generic, TypeVar
 from uuid import UUID
 
@@ -77,8 +77,8 @@ PageQuery = Annotated[Paging, Depends(paging)]
 
 def _encode(position: Position, filters: str) -> str:
     at, row_id = position
-    text = json.dumps({"v": _VERSION, "k": [timestamp(at), str(row_id)], "d": "n", "f": filters}, separators=(",", ":"))
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    told = {"v": _VERSION, "k": [timestamp(at), str(row_id)], "d": "n", "f": filters}
+    return base64.urlsafe_b64encode(json.dumps(told, separators=(",", ":")).encode()).decode().rstrip("=")
 
 
 def _decode(cursor: str, filters: str) -> Position:
@@ -86,9 +86,9 @@ def _decode(cursor: str, filters: str) -> Position:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         told = json.loads(raw)
         at, row_id = told["k"]
-        position = datetime.fromisoformat(at), UUID(row_id)
-        good = told["v"] == _VERSION and told["d"] == "n" and position[0].tzinfo is not None
-    except (binascii.Error, ValueError, TypeError, KeyError, AttributeError):
+        position = datetime.fromisoformat(at).astimezone(UTC), UUID(row_id)
+        good = told["v"] == _VERSION and told["d"] == "n" and "f" in told
+    except (binascii.Error, ValueError, OverflowError, TypeError, KeyError, AttributeError):
         raise _refused("The cursor is not one that this API gave out.") from None
     if not good:
         raise _refused("The cursor is of another version of this API; begin again without it.")
@@ -98,4 +98,6 @@ def _decode(cursor: str, filters: str) -> Position:
 
 
 def _refused(detail: str) -> Problem:
-    return Problem("invalid-cursor", detail, errors=[{"parameter": "cursor", "detail": detail, "code": "invalid_cursor"}])
+    return Problem(
+        "invalid-cursor", detail, errors=[{"parameter": "cursor", "detail": detail, "code": "invalid_cursor"}]
+    )

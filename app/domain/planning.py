@@ -360,7 +360,7 @@ class _Draft:
 
 
 def sold(marking: MarkingCode, measure: Measure, method: PaymentMethod) -> MarkingCode:
-    """The code with its planned state (tag 2003) where the source left it open: 1 a piece is sold, 2 a measured part is."""
+    """The code with its planned state (tag 2003) where the source left it open: 1 a piece sold, 2 a measured part."""
     if marking.state != 255 or method.before_handing_over:
         return marking
     whole = measure is Measure.PIECE and marking.numerator is None

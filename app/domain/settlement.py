@@ -147,6 +147,9 @@ class _Closing:
         name, changes = fit(item.name, NAME_LIMIT)
         if changes:
             self.notes.append(f"name_fitted: {pointer} {', '.join(changes)}")
+        if not name:
+            detail, detail_ru = "The line has no printable name.", "У строки нет наименования."
+            self.missing[Missing("name", f"{pointer}/name", detail, detail_ru)] = None
         vat: VatRate | None = self._rate(prepaid.vat)
         if item.vat is not None:
             vat = parse_member(VatRate, item.vat, f"{pointer}/vat", 1199, self.refusals)

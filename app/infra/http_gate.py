@@ -107,6 +107,8 @@ class Attempt:
         else:
             transport = cast(asyncio.Transport, found)
             peer = transport.get_extra_info("peername")
+            if peer is None:  # already gone again
+                raise _GateClosed
             self._policy.check_address(peer[0], peer[1], self._scheme)
         if protocol.should_close:  # it spoke unasked (an idle server's 408): that must not become our answer
             raise _GateClosed

@@ -68,6 +68,7 @@ _IN_TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 
 _QUIET = ("httpx", "httpcore", "aiohttp", "asyncio", "sqlalchemy.engine", "sqlalchemy.pool", "multipart")
+_INTERNAL = frozenset({"_record", "_from_structlog"})  # structlog's own, taken out before rendering
 _OWN_LINES = ("uvicorn", "uvicorn.error", "uvicorn.access")
 
 
@@ -88,6 +89,8 @@ def set_up(
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
+        # Last, so that it sees exception text too; before the record exists, so that no other handler sees more.
+        Scrubber(scrub),
     ]
     renderer: Processor
     if render == "json":
@@ -104,13 +107,8 @@ def set_up(
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
-            # Last before rendering, so that it sees exception text too.
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                Scrubber(scrub),
-                renderer,
-            ],
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
     root = logging.getLogger()
@@ -123,6 +121,7 @@ def set_up(
     for name in _OWN_LINES:
         logger = logging.getLogger(name)
         logger.handlers.clear()
+        logger.setLevel(logging.NOTSET)
         logger.propagate = True
     # The API writes its own access line; uvicorn's would carry whole URLs.
     logging.getLogger("uvicorn.access").disabled = True
@@ -140,7 +139,7 @@ class Scrubber:
         self._scrub = scrub
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-        return {key: self._safe_member(key, value) for key, value in event.items()}
+        return {key: value if key in _INTERNAL else self._safe_member(key, value) for key, value in event.items()}
 
     def _safe_member(self, key: str, value: Any) -> Any:
         """A value that cannot be shown must not break the line, nor reach logging's own, unscrubbed error report."""

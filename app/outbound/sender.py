@@ -124,6 +124,8 @@ def _judge(answer: httpx.Response, head: str, seconds: float, now: datetime) -> 
 
 async def _head(answer: httpx.Response) -> bytes:
     """The first bytes, as sent: an endless or packed answer costs no more than these."""
+    if answer.is_stream_consumed:  # our own transport has read it whole, within its limit
+        return answer.content[:HEAD_BYTES]
     async with aclosing(cast(AsyncGenerator[bytes, None], answer.aiter_raw(HEAD_BYTES))) as chunks:
         return await anext(chunks, b"")
 

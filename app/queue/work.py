@@ -1,9 +1,8 @@
 """Jobs outside the batches: enqueue one, make one due, take one away, finish one; each in the caller's transaction."""
 
-from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.db.tables import jobs
@@ -58,6 +57,17 @@ async def snooze(tx: Tx, job: Job, seconds: float, *, attempt: int | None = None
     return found.one_or_none() is not None
 
 
+async def snooze_unmarked(tx: Tx, job: Job, seconds: float) -> bool:
+    """The same for a job that failed on a bug: a marked one is left alone, its lease ends in a look-up."""
+    found = await tx.execute(
+        update(jobs)
+        .where(jobs.c.id == job.id, jobs.c.lease_token == job.lease_token, jobs.c.marked_at.is_(None))
+        .values(lease_token=None, lease_until=None, run_at=_in(seconds))
+        .returning(jobs.c.id)
+    )
+    return found.one_or_none() is not None
+
+
 async def release_unmarked(tx: Tx, token: UUID) -> int:
     """On shutdown: give back what was claimed and not begun; the attempt does not count."""
     found = await tx.execute(
@@ -73,6 +83,10 @@ async def take_unmarked(tx: Tx, ref: UUID) -> bool:
     """Take a receipt's job away before it is sent, leased or not; False when it is marked or there is none."""
     found = await tx.execute(delete(jobs).where(jobs.c.ref == ref, jobs.c.marked_at.is_(None)).returning(jobs.c.id))
     return found.one_or_none() is not None
+
+
+async def has_job(tx: Tx, ref: UUID) -> bool:
+    return (await tx.execute(select(jobs.c.id).where(jobs.c.ref == ref))).one_or_none() is not None
 
 
 async def replace(
@@ -106,15 +120,6 @@ async def make_due(tx: Tx, ref: UUID, kinds: tuple[JobKind, ...]) -> bool:
         return False
     await tx.execute(select(func.pg_notify(CHANNEL, "")))
     return True
-
-
-_ORDER = text("SELECT kind, run_at, marked_at, lease_until FROM jobs WHERE ref = :ref")
-
-
-async def due_at(tx: Tx, ref: UUID) -> datetime | None:
-    """When the thing's job will run; None when it has none."""
-    row = (await tx.execute(_ORDER, {"ref": ref})).one_or_none()
-    return None if row is None else row.run_at
 
 
 def _in(seconds: float) -> object:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from app.db.repos.settings import SourceRow
 from app.domain.codec import event_from_json, event_to_json
 from app.domain.contact import mask_contacts, mask_email, mask_phone
 from app.domain.event import PaymentEvent
@@ -83,11 +84,11 @@ def customer_view(customer: Customer | None, *, masked: bool) -> dict[str, str |
 
 
 def masked_json(value: Any) -> Any:
-    """A JSON value with every e-mail and phone in its texts masked, members' names included."""
+    """A JSON value with every e-mail and phone in its texts masked."""
     if isinstance(value, str):
         return mask_contacts(value)
     if isinstance(value, Mapping):
-        return {mask_contacts(name): masked_json(member) for name, member in value.items()}
+        return {name: masked_json(member) for name, member in value.items()}
     return [masked_json(part) for part in value] if isinstance(value, list) else value
 
 
@@ -97,3 +98,18 @@ def _initials(name: str) -> str:
 
 def _text(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def seal_fallback(box: SecretBox, merchant_id: UUID, source_id: UUID, customer: Customer) -> bytes:
+    """A source's fallback contact as the database keeps it."""
+    known = {name: value for name in _MEMBERS if (value := getattr(customer, name)) is not None}
+    return box.seal(_text(known), aad("sources", "fallback_contact", merchant_id, source_id))
+
+
+def open_fallback(box: SecretBox, source: SourceRow) -> Customer | None:
+    """The merchant's own address for receipts whose buyer left none; None when the source has no such address."""
+    if source.fallback_contact is None:
+        return None
+    sealed = box.open(source.fallback_contact, aad("sources", "fallback_contact", source.merchant_id, source.id))
+    known: dict[str, str] = json.loads(sealed)
+    return Customer(**known)

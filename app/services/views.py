@@ -16,7 +16,7 @@ from app.domain.causes import cause
 from app.domain.codec import event_to_json
 from app.domain.contact import mask_contacts
 from app.domain.event import PaymentEvent
-from app.domain.plan import Missing
+from app.domain.plan import Held, Missing
 from app.domain.receipt import Customer
 from app.infra.ids import Prefix, public
 from app.services.customers import customer_view, masked_json
@@ -96,15 +96,20 @@ def receipt_view(row: ReceiptRow, customer: Customer | None, *, masked: bool) ->
 
 def event_view(
     row: EventRow,
-    receipts: Sequence[Json],
+    receipts: Sequence[ReceiptRow],
     payload: PaymentEvent | None,
     masked: bool,
+    *,
+    customers: Mapping[UUID, Customer | None] | None = None,
     linked_to: UUID | None = None,
 ) -> Json:
-    """An event with its receipts, each already a `receipt_view`.
+    """An event with its receipts.
 
-    `linked_to` is the event that reported the same money first. `payload` None leaves out what only the payload holds.
+    `customers` are the opened buyers by receipt; without them the event's own buyer is each receipt's. `linked_to` is
+    the event that reported the same money first. `payload` None leaves out what only the payload holds.
     """
+    buyer = None if payload is None else payload.customer
+    made = [receipt_view(one, buyer if customers is None else customers.get(one.id), masked=masked) for one in receipts]
     reason = dict(row.reason or {})
     missing = reason.pop("missing", None)
     return {
@@ -117,10 +122,10 @@ def event_view(
         "order_id": row.order_id,
         "status": row.status,
         "reason": reason or None,
-        "missing": missing if missing is not None else _missing_of(receipts),
+        "missing": missing if missing is not None else _missing_of(made),
         "amount": row.amount,
         "currency": row.currency,
-        "customer": customer_view(payload and payload.customer, masked=masked),
+        "customer": customer_view(buyer, masked=masked),
         "items": [] if payload is None else [_line(item) for item in event_to_json(payload).get("items", ())],
         "occurred_at": rfc3339(row.occurred_at),
         "received_at": rfc3339(row.received_at),
@@ -128,7 +133,7 @@ def event_view(
         "linked_to": _public("evt", linked_to),
         "metadata": row.metadata,
         "test": row.test,
-        "receipts": list(receipts),
+        "receipts": made,
     }
 
 
@@ -139,10 +144,8 @@ def timeline_view(
 
     Of one moment the mark comes first, then the exchange, then what it led to.
     """
-    entries = [((line.at, 0 if line.what == "marked" else 2, line.id), _line_view(line)) for line in lines] + [
-        ((attempt.marked_at, 1, attempt.id), _attempt_view(attempt, exchanges.get(attempt.id, [])))
-        for attempt in attempts
-    ]
+    entries = [((line.at, 0 if line.what == "marked" else 2, line.id), _line_view(line)) for line in lines]
+    entries += [((one.marked_at, 1, one.id), _attempt_view(one, exchanges.get(one.id, []))) for one in attempts]
     return [view for _, view in sorted(entries, key=lambda entry: entry[0])]
 
 
@@ -291,3 +294,8 @@ def _attempt_view(attempt: AttemptRow, exchanges: list[Json]) -> Json:
             "exchanges": exchanges,
         },
     }
+
+
+def held_failure(held: Held, at: datetime) -> Json:
+    """The `failure` member of a receipt that waits: the reason, and everything that is missing at once."""
+    return failure_json(held.reason.value, at=at, missing=held.missing, limit=held.limit)

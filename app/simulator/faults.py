@@ -125,7 +125,7 @@ class Faults:
         self._random = random.Random(request.seed)  # noqa: S311 - repeatable, not secret
 
     def clear(self) -> None:
-        """Nothing goes wrong from now on."""
+        """Nothing goes wrong from now on; the record of what was played is emptied."""
         self.scripted.clear()
         self.played.clear()
         self._mix = None

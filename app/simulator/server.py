@@ -158,8 +158,8 @@ def _common(simulator: Simulator, codes: list[str]) -> APIRouter:
 
     @api.get("/receipt/{fn}/{fd}/{fpd}", response_class=PlainTextResponse)
     async def receipt(fn: str, fd: int, fpd: int) -> str:
-        for document in simulator.tape.receipts:
-            if (document.fn, document.fd, document.fpd) == (fn, fd, fpd):
+        for document in simulator.tape.documents[max(fd - 1, 0) : fd]:
+            if document.is_receipt and (document.fn, document.fpd) == (fn, fpd):
                 return _paper(document)
         raise HTTPException(404)
 

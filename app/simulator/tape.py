@@ -107,6 +107,7 @@ class Tape:
         self.fn, self.kkt_serial = fn, kkt_serial
         self.kkt_rn = registration_number(1, inn, kkt_serial)
         self.documents: list[Document] = []
+        self.receipts: list[Document] = []  # the documents without shift reports
         self.waiting: dict[tuple[str, str, str], Order] = {}
         self.shift: Shift | None = None
         self.auto_shift = True
@@ -119,11 +120,6 @@ class Tape:
     @property
     def persistent(self) -> bool:
         return self._file is not None
-
-    @property
-    def receipts(self) -> list[Document]:
-        """Receipts and corrections, without shift reports."""
-        return [document for document in self.documents if document.is_receipt]
 
     @property
     def can_print(self) -> bool:
@@ -224,6 +220,7 @@ class Tape:
             case "shift_closed":
                 self.shift = None
             case "receipt" | "correction":
+                self.receipts.append(document)
                 if self.shift is not None:
                     self.shift = replace(self.shift, receipts=document.number_in_shift)
                 key = (document.provider or "", document.group or "", document.provider_id or "")

@@ -1,6 +1,6 @@
 """The embedded PostgreSQL: first start, crashes of either side, and every folder it must refuse."""
 
-# ruff: noqa: ASYNC110, ASYNC220, ASYNC240 - these tests drive real processes and folders, one at a time
+# ruff: noqa: ASYNC110, ASYNC240 - these tests drive real processes and folders, one at a time
 
 import asyncio
 import contextlib
@@ -80,11 +80,22 @@ def another_program(data_dir):
     """A second program that supervises a server on `data_dir`; yields it and the server's process number."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(app.__file__).parents[1]), *sys.path])}
     command = [sys.executable, "-c", SUPERVISOR, str(data_dir)]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as program:
+    with killed_at_last(command, env=environment, stdout=subprocess.PIPE, text=True) as program:
+        server = int(program.stdout.readline())
         try:
-            yield program, int(program.stdout.readline())
+            yield program, server
         finally:
-            program.kill()
+            if lives(server):
+                os.kill(server, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def killed_at_last(command, **options):
+    with subprocess.Popen(command, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 async def test_the_first_start_makes_a_closed_utf8_database_and_the_second_finds_its_data(tmp_path):
@@ -213,14 +224,13 @@ async def test_a_pid_file_with_the_number_of_another_process_does_not_stop_the_s
     remains = pid_file.read_text().splitlines()
     await postgres.kill()
 
-    with subprocess.Popen(["sleep", "60"]) as stranger:
+    with killed_at_last(["sleep", "60"]) as stranger:
         for first_line in (str(stranger.pid), "not a number"):
             pid_file.write_text("\n".join([first_line, *remains[1:]]))
             await postgres.start()
             assert await query(postgres, "SELECT 1")
             await postgres.kill()
         assert stranger.poll() is None
-        stranger.kill()
 
 
 async def test_a_server_that_a_person_started_on_the_folder_is_left_alone():
@@ -236,7 +246,7 @@ async def test_a_server_that_a_person_started_on_the_folder_is_left_alone():
         user = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
         options = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={cluster}"]
         command = [str(postgres.bin_dir / "postgres"), "-D", str(cluster), *options]
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd="/", **user) as server:
+        with killed_at_last(command, stderr=subprocess.DEVNULL, cwd="/", **user) as server:
             pid_file = cluster / "postmaster.pid"
             await until(lambda: pid_file.exists() and "ready" in pid_file.read_text(), "the other server must start")
 
@@ -387,22 +397,27 @@ def test_without_the_wheel_the_person_learns_both_ways_out():
 
 
 def test_binaries_in_a_closed_folder_are_copied_once_for_the_account_of_a_root_run_server(tmp_path):
-    install = tmp_path / "closed" / "pginstall18"
-    (install / "bin").mkdir(parents=True)
-    (install / "bin" / "postgres").write_text("program")
-    (install / "bin" / "postgres").chmod(0o700)
-    (install / "include").mkdir()
-    (tmp_path / "closed").chmod(0o700)
+    real = find_installation()
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    for folder in real.parent.parent.glob(f"{real.parent.name}*"):
+        (closed / folder.name).symlink_to(folder)
+    install = closed / real.parent.name / real.name
     account = Account("crm-kassa", 54321, 54321, switch=True)
     cache = tmp_path / "cache"
 
     copy = reachable_installation(install, account, cache)
 
-    assert stat.S_IMODE((copy / "bin" / "postgres").stat().st_mode) == 0o755
-    assert stat.S_IMODE(copy.stat().st_mode) & 0o055 == 0o055
-    assert sorted(path.name for path in copy.iterdir()) == ["bin"]
-    (copy / "bin" / "postgres").write_text("kept")
+    for program in ("postgres", "initdb"):
+        binary = copy / "bin" / program
+        assert stat.S_IMODE(binary.stat().st_mode) & 0o555 == 0o555
+        assert all(
+            stat.S_IMODE(part.stat().st_mode) & 0o055 == 0o055 for part in binary.parents if cache in part.parents
+        )
+        version = subprocess.run([binary, "--version"], capture_output=True, text=True, env={}, check=True).stdout
+        assert "(PostgreSQL) 18" in version
+    (copy / "kept").touch()
     assert reachable_installation(install, account, cache) == copy
-    assert (copy / "bin" / "postgres").read_text() == "kept"
-    assert [path.name for path in cache.iterdir()] == [copy.name]
+    assert (copy / "kept").exists()
+    assert len(list(cache.iterdir())) == 1
     assert reachable_installation(install, Account("me", os.geteuid(), 0, switch=False), cache) == install

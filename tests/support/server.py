@@ -10,11 +10,11 @@ import uvicorn
 
 
 class _Server(uvicorn.Server):
-    """uvicorn inside a test: leaves the signals to pytest and says when it listens."""
+    """uvicorn inside a test: leaves the signals to pytest, says when it listens, stops when told and not at a tick."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self.listening = asyncio.Event()
+        self.listening, self.stopping = asyncio.Event(), asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -24,11 +24,16 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self.listening.set()
 
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self.stopping.wait()
+
 
 @contextlib.asynccontextmanager
 async def serve(app: Any, **options: Any) -> AsyncIterator[str]:
     """`http://127.0.0.1:<port>` of a running server; stopped, with its lifespan, at the end."""
-    with socket.socket() as listener:
+    # The protocol is named because asyncio switches Nagle's algorithm off (40 ms an answer) only where it is.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", 0))
         defaults = {"log_level": "error", "access_log": False, "timeout_graceful_shutdown": 2}
@@ -43,5 +48,5 @@ async def serve(app: Any, **options: Any) -> AsyncIterator[str]:
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
-            server.should_exit = True
+            server.stopping.set()
             await running

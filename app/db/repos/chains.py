@@ -1,11 +1,9 @@
 """Chains: one row per payment, locked before anything is looked up in it."""
 
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import select, text
 
 from app.db.tables import chains
 from app.db.unit_of_work import Tx
@@ -33,23 +31,10 @@ async def lock(tx: Tx, merchant_id: UUID, chain_id: UUID) -> Chain | None:
     return None if row is None else Chain(**row._mapping)
 
 
-async def ensure(tx: Tx, chain_id: UUID, merchant_id: UUID, source_id: UUID, payment_id: str) -> None:
-    """The chain of a payment that may not have been reported yet."""
-    await tx.execute(
-        insert(chains)
-        .values(id=chain_id, merchant_id=merchant_id, source_id=source_id, payment_id=payment_id)
-        .on_conflict_do_nothing()
-    )
-
-
-async def change(tx: Tx, chain_id: UUID, *, refunded: int = 0, settled: int = 0, sold: int = 0) -> None:
-    """Add to a locked chain; the CHECKs of the table have the last word."""
-    values: dict[str, Any] = {
-        "refunded": chains.c.refunded + refunded,
-        "settled": chains.c.settled + settled,
-        "sold": chains.c.sold + sold,
-    }
-    await tx.execute(update(chains).where(chains.c.id == chain_id).values(**values))
+async def lock_any(tx: Tx, chain_id: UUID) -> Chain | None:
+    """For the worker, of any merchant: its job names the chain."""
+    row = (await tx.execute(select(chains).where(chains.c.id == chain_id).with_for_update())).one_or_none()
+    return None if row is None else Chain(**row._mapping)
 
 
 # A payment is searched in the refund's own source, then by settlement key; an event that was linked to another

@@ -77,7 +77,7 @@ async def page(tx: Tx, merchant_id: UUID, wanted: EventFilter, before: Position 
     if wanted.received_to is not None:
         query = query.where(events.c.received_at < wanted.received_to)
     if before is not None:
-        query = query.where(tuple_(events.c.received_at, events.c.id) < tuple_(before.at, before.id))
+        query = query.where(tuple_(events.c.received_at, events.c.id) < tuple_(*before))
     found = await tx.execute(query.order_by(events.c.received_at.desc(), events.c.id.desc()).limit(limit))
     return [EventRow(**row._mapping) for row in found]
 

@@ -54,7 +54,7 @@ async def page(
     """The newest receipts behind a position, newest first."""
     query = _narrowed(select(*RECEIPT_COLUMNS), merchant_id, wanted)
     if before is not None:
-        query = query.where(tuple_(receipts.c.created_at, receipts.c.id) < tuple_(before.at, before.id))
+        query = query.where(tuple_(receipts.c.created_at, receipts.c.id) < tuple_(*before))
     found = await tx.execute(query.order_by(receipts.c.created_at.desc(), receipts.c.id.desc()).limit(limit))
     return [ReceiptRow(**row._mapping) for row in found]
 

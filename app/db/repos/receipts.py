@@ -1,14 +1,14 @@
 """Receipts as rows, and what the worker must know to act on one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
-from app.db.tables import receipts
+from app.db.tables import attempts, receipts
 from app.db.unit_of_work import Tx
 
 
@@ -50,6 +50,10 @@ class ReceiptRow:
     due_at: datetime | None
     created_at: datetime
     updated_at: datetime
+
+    def changed(self, **members: Any) -> Self:
+        """A copy with other members; the database is not touched."""
+        return replace(self, **members)
 
 
 RECEIPT_COLUMNS = tuple(receipts.c[f.name] for f in fields(ReceiptRow))
@@ -100,7 +104,8 @@ _EARLIER = text("""
 SELECT
   count(*) FILTER (WHERE provider_id = :pid AND NOT proven_absent
     AND coalesce(outcome, 'unknown') NOT IN ('unavailable', 'rejected')) AS unproven,
-  coalesce(bool_or(provider_id = :pid AND outcome IN ('accepted', 'fiscalized')), false) AS evidence,
+  coalesce(bool_or(provider_id = :pid AND NOT proven_absent AND outcome IN ('accepted', 'fiscalized')), false)
+    AS evidence,
   array_agg(DISTINCT provider_id) FILTER (WHERE provider_id <> :pid AND NOT proven_absent) AS earlier
 FROM attempts WHERE receipt_id = :rid AND kind = 'submit' AND (CAST(:me AS uuid) IS NULL OR id <> :me)
 """)
@@ -112,3 +117,12 @@ async def earlier_attempts(
     """Submits of this receipt other than `besides` that nobody has proven unregistered."""
     row = (await tx.execute(_EARLIER, {"rid": receipt_id, "pid": provider_id, "me": besides})).one()
     return EarlierAttempts(row.unproven, row.evidence, tuple(sorted(row.earlier or ())))
+
+
+async def vouch_absent(tx: Tx, receipt_id: UUID) -> None:
+    """A person says that nothing was registered: earlier submits no longer stand in the way."""
+    await tx.execute(
+        update(attempts)
+        .where(attempts.c.receipt_id == receipt_id, attempts.c.kind == "submit")
+        .values(proven_absent=True)
+    )

@@ -540,7 +540,7 @@ async def test_a_process_really_stopped_during_the_handshake(start_peer: StartPe
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
-            while data := await reader.read(65536):
+            while (data := await reader.read(65536)) and not writer.is_closing():
                 writer.write(data)
         writer.close()
 
@@ -775,8 +775,9 @@ async def test_a_kept_connection_closed_just_then(
 async def test_unasked_words_on_an_idle_connection_are_no_answer(
     clients: HttpClients, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert (await post(clients, peer.url)).text == "hello"
     spoken = heard(monkeypatch, "data_received")
+    assert (await post(clients, peer.url)).text == "hello"
+    spoken.clear()
     peer.connections[0].send(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
     await spoken.wait()
     response = await post(clients, peer.url)

@@ -1,0 +1,175 @@
+"""The neutral event: what any CRM sends us, and what it hears back."""
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, JsonValue, StringConstraints
+
+from app.api.schemas.lines import CustomerIn, CustomerOut, Flag, ItemOut, Items, Payments, TaxationName
+from app.api.schemas.receipts import MissingOut, ReceiptOut
+from app.api.types import EventId, MerchantId, MinorUnits, Moment, RequestModel, ResponseModel, SourceId, Timestamp
+from app.domain.errors import Finding, Invalid
+from app.domain.event import EventType, PaymentEvent
+from app.domain.receipt import Customer
+
+MAX_METADATA_BYTES = 16 * 1024
+
+_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+_LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+def _sane(moment: datetime) -> datetime:
+    # The ends of the calendar cannot be told in other zones, and no payment was made there.
+    if not _EARLIEST <= moment <= _LATEST:
+        raise ValueError("must lie between the years 2000 and 2100")
+    return moment
+
+
+PastMoment = Annotated[Moment, AfterValidator(_sane)]
+
+Identifier = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255, pattern=r"^[^\x00]*$")
+]
+"""An id in somebody else's system."""
+
+
+def _storable(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False)
+    if len(text) > MAX_METADATA_BYTES:
+        raise ValueError(f"must be at most {MAX_METADATA_BYTES} bytes of JSON")
+    if "\\u0000" in text:
+        raise ValueError("must not contain the character U+0000")
+    return value
+
+
+Metadata = Annotated[dict[str, JsonValue], AfterValidator(_storable)]
+"""The caller's own members: kept and given back, never read."""
+
+
+class MoneyIn(RequestModel):
+    """What an event, a manual receipt and a correction say alike: the money, the buyer and the goods."""
+
+    amount: MinorUnits = Field(description="What the buyer paid (or got back), kopecks.", examples=[199000])
+    currency: Literal["RUB"] = "RUB"
+    order_id: Identifier | None = Field(default=None, description="Your order; receipts are found by it.")
+    occurred_at: PastMoment | None = Field(default=None, description="When the money moved; left out: now.")
+    customer: CustomerIn | None = None
+    items: Items = Field(
+        default=[], description="Lines. None: the settings' default line, or for a refund the lines of the sale."
+    )
+    payments: Payments = Field(default=[], description="How it was paid. None: all of it electronically.")
+    taxation: TaxationName | None = Field(default=None, description="Left out: as the kassa is registered.")
+    branch: Identifier | None = Field(default=None, description="Point of sale: `brn_…`, or your own id of it.")
+    delivered: Flag | None = Field(
+        default=None,
+        description="True: goods or service are given with the payment. False: a prepayment. Left out: the settings.",
+    )
+    discount: MinorUnits | None = Field(default=None, description="Of the whole order, kopecks; spread over the lines.")
+    metadata: Metadata = Field(default={}, description="Yours; returned untouched.")
+
+    def event(self, type: EventType, external_id: str, **more: Any) -> PaymentEvent:
+        """The domain's event; a moment that was left out is this one."""
+        return PaymentEvent(
+            type=type,
+            external_id=external_id,
+            amount=self.amount,
+            currency=self.currency,
+            occurred_at=(self.occurred_at or datetime.now(UTC)).astimezone(UTC),
+            order_id=self.order_id,
+            customer=Customer() if self.customer is None else self.customer.to_domain(),
+            items=tuple(item.to_domain() for item in self.items),
+            payments=tuple(payment.to_domain() for payment in self.payments),
+            taxation=self.taxation,
+            branch=self.branch,
+            delivered=self.delivered,
+            discount=self.discount,
+            metadata=dict(self.metadata),
+            **more,
+        )
+
+
+class EventIn(MoneyIn):
+    """A payment, a refund or a closing that has happened."""
+
+    type: Literal["payment.succeeded", "refund.succeeded", "order.settled"]
+    external_id: Identifier = Field(
+        description="Your id of this payment or refund. With source and type it is the permanent identity: "
+        "however often it is reported, it is one receipt.",
+        examples=["p-1"],
+    )
+    source: Identifier | None = Field(
+        default=None, description="Who reports: `src_…`, a source's name or its kind. Left out: the key's, else `api`."
+    )
+    payment_id: Identifier | None = Field(
+        default=None, description="Of a refund or closing: the `external_id` of the payment."
+    )
+    settlement_key: Identifier | None = Field(
+        default=None, description="The same money reported by two sources under one key is one receipt."
+    )
+    test: Flag = Field(default=False, description="A test payment: makes no receipt on a live kassa.")
+
+    def to_domain(self) -> PaymentEvent:
+        """Invalid when a refund or closing does not say what it refers to."""
+        if self.type != EventType.PAYMENT_SUCCEEDED.value and self.payment_id is None:
+            raise Invalid("this cannot become a receipt", (_NO_PAYMENT,))
+        return self.event(
+            EventType(self.type),
+            self.external_id,
+            payment_id=self.payment_id,
+            settlement_key=self.settlement_key,
+            test=self.test,
+        )
+
+
+_NO_PAYMENT = Finding(
+    "#/payment_id",
+    "payment_id_missing",
+    "A refund or closing names the payment that it belongs to.",
+    "Возврат или закрытие должны называть платёж, к которому относятся.",
+    fix="Give payment_id: the external_id under which the payment was reported.",
+)
+
+
+class Changes(RequestModel):
+    """What may be filled in or corrected; members that are left out stay as they are."""
+
+    customer: CustomerIn | None = None
+    items: Items | None = None
+    payments: Payments | None = None
+    taxation: TaxationName | None = None
+    branch: Identifier | None = None
+    delivered: Flag | None = None
+
+    def given(self) -> dict[str, Any]:
+        """The members that were sent, as JSON values."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+class EventOut(ResponseModel):
+    """An event and the receipts that it became."""
+
+    id: EventId
+    merchant_id: MerchantId
+    source_id: SourceId
+    type: str
+    external_id: str
+    payment_id: str | None
+    order_id: str | None
+    status: str = Field(
+        description="`received`: planned in a moment; `planned`: has its receipts; `held`: something is missing; "
+        "`linked`: the same money came from another source; `ignored`: needs no receipt; `refused`: contradicts itself."
+    )
+    reason: dict[str, Any] | None = Field(description="Why it is held, ignored or refused.")
+    missing: list[MissingOut] = Field(description="What has to be filled in with PATCH while it is held.")
+    amount: int
+    currency: str
+    customer: CustomerOut | None
+    items: list[ItemOut]
+    occurred_at: Timestamp
+    received_at: Timestamp
+    settlement_key: str | None
+    linked_to: EventId | None = Field(description="The event that reported the same money first.")
+    metadata: dict[str, Any]
+    test: bool
+    receipts: list[ReceiptOut]

@@ -1,0 +1,236 @@
+"""What an event and a receipt have in common on the wire: the buyer, the lines, the payments. Requests and answers."""
+
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StringConstraints
+from pydantic.json_schema import WithJsonSchema
+
+from app.api.types import MinorUnits, RequestModel, ResponseModel
+from app.domain.event import EventItem, EventPayment
+from app.domain.ffd import AgentType, FfdEnum, Measure, Operation, PaymentKind, PaymentMethod, PaymentObject, Taxation
+from app.domain.money import parse_quantity
+from app.domain.receipt import Agent, Customer, MarkingCode
+from app.domain.vat import VatRate
+from app.infra.contacts import normalize_email, normalize_phone
+
+Flag = StrictBool
+
+_NO_NUL = r"^[^\x00]*$"
+
+
+def _one_of(kind: type[FfdEnum]) -> Any:
+    names = [member.code for member in kind]
+
+    def check(value: str) -> str:
+        if value not in names:
+            raise ValueError(f"must be one of: {', '.join(names)}")
+        return value
+
+    return AfterValidator(check), WithJsonSchema({"type": "string", "enum": names})
+
+
+VatName = Annotated[str, *_one_of(VatRate)]
+MethodName = Annotated[str, *_one_of(PaymentMethod)]
+ObjectName = Annotated[str, *_one_of(PaymentObject)]
+MeasureName = Annotated[str, *_one_of(Measure)]
+PaymentName = Annotated[str, *_one_of(PaymentKind)]
+TaxationName = Annotated[str, *_one_of(Taxation)]
+OperationName = Annotated[str, *_one_of(Operation)]
+AgentName = Annotated[str, *_one_of(AgentType)]
+"""Words of the fiscal format: closed in requests; answers may bring new ones."""
+
+
+def _quantity(value: str) -> str:
+    parse_quantity(value)
+    return value
+
+
+QuantityText = Annotated[
+    str, StringConstraints(max_length=15, pattern=r"^[0-9]{1,8}(\.[0-9]{1,6})?$"), AfterValidator(_quantity)
+]
+"""A quantity as a decimal string, such as `1` or `0.350`; above zero."""
+
+Email = Annotated[str, StringConstraints(max_length=254), AfterValidator(normalize_email)]
+Phone = Annotated[str, StringConstraints(max_length=64), AfterValidator(normalize_phone)]
+Inn = Annotated[str, StringConstraints(pattern=r"^[0-9]{10}([0-9]{2})?$")]
+
+
+def _text(longest: int) -> Any:
+    return StringConstraints(strip_whitespace=True, min_length=1, max_length=longest, pattern=_NO_NUL)
+
+
+LineName = Annotated[str, _text(1024)]
+PersonName = Annotated[str, _text(256)]
+Phones = Annotated[list[Phone], Field(max_length=10)]
+
+
+class CustomerIn(RequestModel):
+    """The buyer. Without an e-mail or phone the source's fallback contact is taken, or the receipt is held."""
+
+    email: Email | None = Field(default=None, description="Where the receipt goes.", examples=["anna@example.org"])
+    phone: Phone | None = Field(
+        default=None, description="Where the receipt goes; a Russian number needs no +7.", examples=["+79990000000"]
+    )
+    name: PersonName | None = None
+    inn: Inn | None = Field(default=None, description="10 or 12 digits, for buyers who account for the expense.")
+
+    def to_domain(self) -> Customer:
+        return Customer(email=self.email, phone=self.phone, name=self.name, inn=self.inn)
+
+
+class AgentIn(RequestModel):
+    """The seller acts for somebody else (tags 1222–1226)."""
+
+    type: AgentName
+    supplier_inn: Inn
+    supplier_name: PersonName
+    supplier_phones: Phones = Field(default=[])
+    paying_agent_operation: Annotated[str, _text(24)] | None = None
+    paying_agent_phones: Phones = Field(default=[])
+    payment_operator_phones: Phones = Field(default=[])
+    transfer_operator_name: Annotated[str, _text(64)] | None = None
+    transfer_operator_inn: Inn | None = None
+    transfer_operator_address: Annotated[str, _text(256)] | None = None
+    transfer_operator_phones: Phones = Field(default=[])
+
+    def to_domain(self) -> Agent:
+        return Agent(
+            type=AgentType.parse(self.type),
+            supplier_inn=self.supplier_inn,
+            supplier_name=self.supplier_name,
+            supplier_phones=tuple(self.supplier_phones),
+            paying_agent_operation=self.paying_agent_operation,
+            paying_agent_phones=tuple(self.paying_agent_phones),
+            payment_operator_phones=tuple(self.payment_operator_phones),
+            transfer_operator_name=self.transfer_operator_name,
+            transfer_operator_inn=self.transfer_operator_inn,
+            transfer_operator_address=self.transfer_operator_address,
+            transfer_operator_phones=tuple(self.transfer_operator_phones),
+        )
+
+
+# Not stripped: a GS separator inside or at the end belongs to the code.
+Code = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=_NO_NUL)]
+
+
+class MarkingIn(RequestModel):
+    """A goods marking code with its state, or a part of a marked package."""
+
+    code: Code
+    state: Annotated[int, Field(ge=1, le=255)] = Field(default=255, description="Tag 2003; 255: it does not change.")
+    numerator: Annotated[int, Field(ge=1, le=10**9)] | None = Field(default=None, description="Tag 1293.")
+    denominator: Annotated[int, Field(ge=1, le=10**9)] | None = Field(default=None, description="Tag 1294.")
+
+    def to_domain(self) -> MarkingCode:
+        return MarkingCode(self.code, self.state, self.numerator, self.denominator)
+
+
+def _code_alone(value: Any) -> Any:
+    return {"code": value} if isinstance(value, str) else value
+
+
+MarkingField = Annotated[MarkingIn, BeforeValidator(_code_alone, json_schema_input_type=Code | MarkingIn)]
+"""The code as it was scanned, or an object where its state or part has to be said."""
+
+
+class ItemIn(RequestModel):
+    """One line. What is left out is filled from the settings of source, branch and kassa, or holds the receipt."""
+
+    name: LineName = Field(description="What was paid for; longer than 128 characters is shortened.")
+    quantity: QuantityText = Field(description="Decimal string.", examples=["1"])
+    price: MinorUnits = Field(description="Kopecks for one, VAT included, after the line's own discount.")
+    amount: MinorUnits = Field(description="Kopecks for the whole line: price × quantity.")
+    sku: Annotated[str, _text(128)] | None = Field(default=None, description="Your id of the goods; printed nowhere.")
+    vat: VatName | None = None
+    payment_method: MethodName | None = None
+    payment_object: ObjectName | None = None
+    measure: MeasureName | None = None
+    marking_code: MarkingField | None = None
+    agent: AgentIn | None = None
+
+    def to_domain(self) -> EventItem:
+        return EventItem(
+            name=self.name,
+            quantity=Decimal(self.quantity),
+            price=self.price,
+            amount=self.amount,
+            sku=self.sku,
+            vat=self.vat,
+            payment_method=self.payment_method,
+            payment_object=self.payment_object,
+            measure=self.measure,
+            marking=None if self.marking_code is None else self.marking_code.to_domain(),
+            agent=None if self.agent is None else self.agent.to_domain(),
+        )
+
+
+class PaymentIn(RequestModel):
+    """A part of the money and how it came."""
+
+    type: PaymentName
+    amount: MinorUnits
+
+    def to_domain(self) -> EventPayment:
+        return EventPayment(self.type, self.amount)
+
+
+Items = Annotated[list[ItemIn], Field(max_length=1000)]
+Payments = Annotated[list[PaymentIn], Field(max_length=20)]
+
+
+class CustomerOut(ResponseModel):
+    """The buyer; masked unless the key has the scope `receipts:read_pii`."""
+
+    email: str | None
+    phone: str | None
+    name: str | None
+    inn: str | None
+
+
+class AgentOut(ResponseModel):
+    """On whose behalf a line is sold."""
+
+    type: str
+    supplier_inn: str | None
+    supplier_name: str | None
+    supplier_phones: list[str]
+    paying_agent_operation: str | None
+    paying_agent_phones: list[str]
+    payment_operator_phones: list[str]
+    transfer_operator_name: str | None
+    transfer_operator_inn: str | None
+    transfer_operator_address: str | None
+    transfer_operator_phones: list[str]
+
+
+class MarkingOut(ResponseModel):
+    """A marking code whose state or part is known."""
+
+    code: str
+    state: int
+    numerator: int | None
+    denominator: int | None
+
+
+class ItemOut(ResponseModel):
+    """One line: of an event as it was reported, of a receipt as it is printed."""
+
+    name: str
+    sku: str | None
+    quantity: str
+    price: int
+    amount: int
+    vat: str | None
+    payment_method: str | None
+    payment_object: str | None
+    measure: str | None
+    marking_code: str | MarkingOut | None
+    agent: AgentOut | None
+
+
+class PaymentOut(ResponseModel):
+    """A part of the money and how it came."""
+
+    type: str
+    amount: int

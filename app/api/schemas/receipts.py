@@ -1,0 +1,128 @@
+"""Receipts on the wire: the answer with all its parts."""
+
+from datetime import date
+from typing import Any
+
+from pydantic import ConfigDict, Field
+
+from app.api.schemas.lines import CustomerOut, ItemOut, PaymentOut
+from app.api.types import AttemptId, BranchId, EventId, KassaId, MerchantId, ReceiptId, ResponseModel, Timestamp
+
+
+class MissingOut(ResponseModel):
+    """One thing that a held event or receipt lacks."""
+
+    field: str
+    pointer: str = Field(description="JSON pointer into the event, such as `#/items/0/vat`.")
+    detail: str
+    detail_ru: str
+    who: str = Field(description="Who can give it: `buyer_data`, `merchant`, `operator` or `provider`.")
+
+
+class FiscalOut(ResponseModel):
+    """The document in fiscal storage: (fn, fd) is its identity, fpd verifies it."""
+
+    fn: str | None = Field(description="Number of the fiscal storage (tag 1041).")
+    fd: int | None = Field(description="Number of the document (tag 1040).")
+    fpd: str | None = Field(description="Fiscal sign (tag 1077).")
+    kkt_rn: str | None = Field(description="Registration number of the register (tag 1037).")
+    kkt_serial: str | None = Field(description="Serial number of the register (tag 1013).")
+    shift: int | None
+    number_in_shift: int | None
+    fiscalized_at: Timestamp | None
+    local_time: str | None = Field(description="Tag 1012 as the provider wrote it: the register's own clock.")
+    ffd: str | None
+    receipt_url: str | None = Field(description="Where the buyer can see the receipt.")
+    qr: str | None = Field(description="Text of the QR code by which anybody checks the receipt.")
+
+
+class FailureOut(ResponseModel):
+    """Why the receipt stands still: what happened, who acts, what to do next. Causes may bring further members."""
+
+    model_config = ConfigDict(extra="allow")
+
+    code: str
+    message: str
+    message_ru: str
+    who: str = Field(description="Who can end the trouble: `buyer_data`, `merchant`, `operator` or `provider`.")
+    next_step: str
+    next_step_ru: str | None
+    retryable: bool = Field(description="Whether it may succeed later without any change.")
+    provider_code: str | None
+    provider_message: str | None
+    at: Timestamp | None
+
+
+class CorrectionOut(ResponseModel):
+    """Why a correction receipt is made (tags 1173, 1178, 1179)."""
+
+    kind: str | None
+    corrected_date: date | None
+    document_number: str | None
+
+
+class ReceiptOut(ResponseModel):
+    """One fiscal document wanted from a kassa."""
+
+    id: ReceiptId
+    merchant_id: MerchantId
+    branch_id: BranchId | None
+    kassa_id: KassaId | None
+    event_id: EventId | None
+    order_id: str | None
+    external_id: str | None
+    operation: str = Field(description="`sell`, `sell_refund`, `buy` or `buy_refund`.")
+    correction: CorrectionOut | None = Field(description="Null for an ordinary receipt.")
+    status: str = Field(
+        description="`held`, `queued`, `sending`, `accepted`, `unknown`, `fiscalized`, `rejected`, `needs_attention` "
+        "or `cancelled`."
+    )
+    sequence: int = Field(description="Grows by one with each change that is told; also the ETag.")
+    version: int = Field(description="Grows when a rejected receipt is corrected and sent under a new id.")
+    total: int
+    currency: str
+    taxation: str | None
+    customer: CustomerOut | None
+    items: list[ItemOut]
+    items_origin: str | None = Field(description="Where the lines came from: `event`, `default`, `sale`, `spread`…")
+    payments: list[PaymentOut]
+    fiscal: FiscalOut | None
+    failure: FailureOut | None
+    due_at: Timestamp | None
+    created_at: Timestamp
+    updated_at: Timestamp
+    metadata: dict[str, Any]
+
+
+class AttemptOut(ResponseModel):
+    """One exchange with the provider."""
+
+    id: AttemptId
+    kind: str = Field(description="`submit`, `poll` or `lookup`.")
+    kassa_id: KassaId | None
+    provider_id: str = Field(description="Our id at the provider.")
+    finished_at: Timestamp | None
+    outcome: str | None
+    cause: str | None
+    provider_code: str | None
+    provider_message: str | None
+    evidence: dict[str, Any] | None
+    proven_absent: bool = Field(description="A later look-up proved that this send never registered anything.")
+    exchanges: list[dict[str, Any]] = Field(description="What went over the wire; secrets and contacts are masked.")
+
+
+class TimelineEntryOut(ResponseModel):
+    """One line of a receipt's history."""
+
+    at: Timestamp
+    what: str
+    status: str | None = Field(description="State after it; null when it did not change.")
+    actor: str
+    data: dict[str, Any]
+    attempt: AttemptOut | None
+
+
+class TimelineOut(ResponseModel):
+    """The whole history of a receipt, oldest first."""
+
+    data: list[TimelineEntryOut]

@@ -1,0 +1,93 @@
+"""Raw inbound notifications, and the sources and kassas that an address names before any merchant is known."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from app.db.repos.settings import KassaRow, SourceRow
+from app.db.tables import kassas, notifications, sources
+from app.db.unit_of_work import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """One stored notification; `raw` is sealed."""
+
+    id: UUID
+    merchant_id: UUID
+    source_id: UUID
+    part: str
+    raw: bytes
+    status: str
+    received_at: datetime
+
+
+async def source(tx: Tx, source_id: UUID) -> SourceRow | None:
+    """A source by the id in its address."""
+    row = (await tx.execute(select(sources).where(sources.c.id == source_id))).one_or_none()
+    return None if row is None else SourceRow(**row._mapping)
+
+
+async def kassa(tx: Tx, kassa_id: UUID) -> KassaRow | None:
+    """A kassa by the id in its callback address."""
+    row = (await tx.execute(select(kassas).where(kassas.c.id == kassa_id))).one_or_none()
+    return None if row is None else KassaRow(**row._mapping)
+
+
+async def add(tx: Tx, row_id: UUID, source: SourceRow, part: str, digest: bytes, raw: bytes) -> bool:
+    """Store once; the same bytes again are the same notification (False)."""
+    found = await tx.execute(
+        insert(notifications)
+        .values(id=row_id, merchant_id=source.merchant_id, source_id=source.id, part=part, digest=digest, raw=raw)
+        .on_conflict_do_nothing()
+        .returning(notifications.c.id)
+    )
+    await tx.execute(
+        update(sources)
+        .where(
+            sources.c.id == source.id,
+            (sources.c.last_heard_at.is_(None))
+            | (sources.c.last_heard_at < func.kassa_now() - text("interval '1 minute'")),
+        )
+        .values(last_heard_at=func.kassa_now())
+    )
+    return found.one_or_none() is not None
+
+
+async def by_id(tx: Tx, row_id: UUID) -> Notification | None:
+    columns = [notifications.c[name] for name in Notification.__slots__]
+    row = (await tx.execute(select(*columns).where(notifications.c.id == row_id))).one_or_none()
+    return None if row is None else Notification(**row._mapping)
+
+
+async def finish(tx: Tx, notification: Notification, status: str, note: str | None) -> None:
+    await tx.execute(
+        update(notifications)
+        .where(notifications.c.id == notification.id)
+        .values(status=status, note=note, finished_at=func.kassa_now())
+    )
+
+
+_HINT = text("""
+WITH r AS (
+  SELECT id, merchant_id, status FROM receipts
+  WHERE provider_id = :provider_id AND merchant_id = :merchant AND kassa_id = :kassa
+    AND status IN ('sending', 'accepted', 'unknown')
+), due AS (
+  UPDATE jobs j SET run_at = least(j.run_at, kassa_now()) FROM r
+  WHERE j.ref = r.id AND r.status = 'accepted' AND j.lease_token IS NULL RETURNING j.id
+), noted AS (
+  INSERT INTO timeline (id, merchant_id, receipt_id, at, what, status, actor)
+  SELECT kassa_uuid7(), merchant_id, id, kassa_now(), 'callback_hint', NULL, 'provider' FROM r
+)
+SELECT pg_notify('kassa_jobs', '') WHERE EXISTS (SELECT 1 FROM due)
+""")
+
+
+async def hint(tx: Tx, merchant_id: UUID, kassa_id: UUID, provider_id: str) -> None:
+    """A callback named a receipt: an accepted one is polled now; one being sent or looked up only notes it, because
+    a hint never shortens a visibility delay."""
+    await tx.execute(_HINT, {"provider_id": provider_id, "merchant": merchant_id, "kassa": kassa_id})

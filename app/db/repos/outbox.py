@@ -1,0 +1,126 @@
+"""Deliveries: what is to be posted where, and what came of each try."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import func, insert, select, text, update
+
+from app.db.tables import deliveries, message_endpoints, messages, webhook_endpoints
+from app.db.unit_of_work import Tx
+from app.infra.ids import new_id
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One message for one endpoint; secrets are sealed."""
+
+    id: UUID
+    merchant_id: UUID
+    message_id: UUID
+    endpoint_id: UUID
+    status: str
+    attempts: int
+    created_at: datetime
+    type: str
+    body: bytes
+    url: str
+    secret: bytes
+    previous_secret: bytes | None
+    previous_secret_until: datetime | None
+    endpoint_status: str
+    failing_since: datetime | None
+
+
+async def parcels(tx: Tx, ids: list[UUID]) -> dict[UUID, Parcel]:
+    """What the worker needs to deliver, of any merchant: the jobs name them."""
+    found = await tx.execute(
+        select(
+            message_endpoints.c.id,
+            message_endpoints.c.merchant_id,
+            message_endpoints.c.message_id,
+            message_endpoints.c.endpoint_id,
+            message_endpoints.c.status,
+            message_endpoints.c.attempts,
+            message_endpoints.c.created_at,
+            messages.c.type,
+            messages.c.body,
+            webhook_endpoints.c.url,
+            webhook_endpoints.c.secret,
+            webhook_endpoints.c.previous_secret,
+            webhook_endpoints.c.previous_secret_until,
+            webhook_endpoints.c.status.label("endpoint_status"),
+            webhook_endpoints.c.failing_since,
+        )
+        .join(messages, messages.c.id == message_endpoints.c.message_id)
+        .join(webhook_endpoints, webhook_endpoints.c.id == message_endpoints.c.endpoint_id)
+        .where(message_endpoints.c.id.in_(ids))
+    )
+    return {row.id: Parcel(**row._mapping) for row in found}
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One attempt to post."""
+
+    outcome: str
+    response_status: int | None
+    reason: str | None
+    response_head: str | None
+    duration_ms: int
+
+
+async def record(tx: Tx, parcel: Parcel, one: Try) -> None:
+    """Append to the delivery log."""
+    await tx.execute(
+        insert(deliveries).values(
+            id=new_id(),
+            merchant_id=parcel.merchant_id,
+            message_endpoint_id=parcel.id,
+            message_id=parcel.message_id,
+            endpoint_id=parcel.endpoint_id,
+            outcome=one.outcome,
+            response_status=one.response_status,
+            reason=one.reason,
+            response_head=one.response_head,
+            duration_ms=one.duration_ms,
+        )
+    )
+
+
+async def set_status(tx: Tx, parcel: Parcel, status: str, attempts: int) -> None:
+    values: dict[str, object] = {"status": status, "attempts": attempts}
+    if status == "delivered":
+        values["delivered_at"] = func.kassa_now()
+    await tx.execute(update(message_endpoints).where(message_endpoints.c.id == parcel.id).values(**values))
+
+
+async def well(tx: Tx, endpoint_id: UUID) -> None:
+    """The endpoint took something: whatever failed before is forgotten."""
+    await tx.execute(
+        update(webhook_endpoints)
+        .where(webhook_endpoints.c.id == endpoint_id, webhook_endpoints.c.failing_since.is_not(None))
+        .values(failing_since=None)
+    )
+
+
+_FAILING = text("""
+UPDATE webhook_endpoints SET failing_since = coalesce(failing_since, kassa_now())
+WHERE id = :id RETURNING extract(epoch FROM kassa_now() - failing_since)
+""")
+
+
+async def failing_seconds(tx: Tx, endpoint_id: UUID) -> float:
+    """Note a failure; for how long the endpoint has taken nothing."""
+    return float((await tx.execute(_FAILING, {"id": endpoint_id})).scalar_one())
+
+
+async def disable(tx: Tx, endpoint_id: UUID, reason: str) -> bool:
+    """Switch an endpoint off; False when it already was."""
+    found = await tx.execute(
+        update(webhook_endpoints)
+        .where(webhook_endpoints.c.id == endpoint_id, webhook_endpoints.c.status == "active")
+        .values(status="disabled", disabled_reason=reason, updated_at=func.kassa_now())
+        .returning(webhook_endpoints.c.id)
+    )
+    return found.one_or_none() is not None

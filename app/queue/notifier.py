@@ -1,0 +1,58 @@
+"""LISTEN on a connection of its own: wakes sleepers when work appears. Losing it costs speed only, polling goes on."""
+
+import asyncio
+import contextlib
+
+import asyncpg
+import structlog
+
+from app.db.unit_of_work import Database
+from app.queue.jobs import CHANNEL
+
+log = structlog.get_logger(__name__)
+
+
+class Notifier:
+    """Sets `woken` whenever somebody enqueued; reconnects by itself."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._task: asyncio.Task[None] | None = None
+        self.woken = asyncio.Event()
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._listen(), name="notifier")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def wait(self, seconds: float) -> None:
+        """Until something is enqueued, at most this long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.woken.wait()
+        self.woken.clear()
+
+    async def _listen(self) -> None:
+        pause = 0.1
+        while True:
+            try:
+                connection: asyncpg.Connection = await self._database.connect()
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5.0)
+                continue
+            pause = 0.1
+            lost = asyncio.Event()
+            try:
+                connection.add_termination_listener(lambda _: lost.set())  # noqa: B023
+                await connection.add_listener(CHANNEL, lambda *_: self.woken.set())
+                self.woken.set()
+                await lost.wait()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                log.warning("notifier.lost")
+            finally:
+                connection.terminate()

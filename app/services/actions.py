@@ -1,0 +1,420 @@
+"""Safe operator actions: retry, cancel, fill, correct, resolve, refund, make by hand.
+
+Each locks chain, receipt and job in that order, names who did it and why in the timeline, and does only what the
+table of transitions allows. None of them can print a second document for what may have been printed.
+"""
+
+import json
+from dataclasses import replace
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from app.db.records import TimelineEntry
+from app.db.repos import chains, history, planned, receipts
+from app.db.repos.receipts import ReceiptRow
+from app.db.unit_of_work import Database, Tx, database_now
+from app.domain.codec import event_from_json, event_to_json, fiscal_to_json
+from app.domain.errors import Conflict, Invalid, NotFound, PreconditionFailed
+from app.domain.event import EventItem, EventStatus, EventType, PaymentEvent
+from app.domain.ffd import Operation
+from app.domain.identity import provider_id
+from app.domain.lifecycle import Happening, IllegalTransition, MessageType, Status, Step, allowed, step
+from app.domain.plan import Held, Planned, Refused
+from app.domain.qr import qr_text
+from app.domain.receipt import CorrectionBasis, Customer, FiscalData, Receipt
+from app.domain.rules import findings as judge
+from app.queue import lanes, work
+from app.queue.jobs import FOLLOW_UP, RECEIPT_ORDERS, JobKind
+from app.queue.tell import tell
+from app.services.catalog import Catalog
+from app.services.customers import open_customer, open_event, seal_event
+from app.services.intake import Intake, filled_row, lacking
+from app.services.plan import Planner
+from app.services.principal import Principal
+from app.services.settle import told
+from app.services.views import failure_json
+
+
+class Actions:
+    """What a person may do to a receipt."""
+
+    def __init__(self, *, database: Database, catalog: Catalog, intake: Intake, planner: Planner) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._intake = intake
+        self._planner = planner
+        self._box = intake.box
+
+    async def retry(self, principal: Principal, merchant_id: UUID, receipt_id: UUID) -> None:
+        """Do now what is planned for later; a refused receipt is sent again as a new version."""
+        async with self._database.pipeline() as tx:
+            row = await self._locked(tx, merchant_id, receipt_id)
+            match Status(row.status):
+                case Status.QUEUED | Status.ACCEPTED | Status.UNKNOWN:
+                    if row.kassa_id is not None:
+                        await lanes.probe_now(tx, row.kassa_id)
+                    await work.make_due(tx, row.id, RECEIPT_ORDERS)
+                    await self._note(tx, row, "retry", principal)
+                case Status.REJECTED:
+                    await self._new_version(tx, row, self._customer(row), principal)
+                case Status.HELD:
+                    await self._replan(tx, row, principal)
+                case other:
+                    raise _conflict(other, "be retried", ("held", "queued", "accepted", "unknown", "rejected"))
+
+    async def cancel(self, principal: Principal, merchant_id: UUID, receipt_id: UUID, reason: str | None) -> None:
+        """Give a receipt up before it is sent. A marked one is on its way: Conflict."""
+        async with self._database.pipeline() as tx:
+            row = await self._locked(tx, merchant_id, receipt_id)
+            status = Status(row.status)
+            if Happening.CANCELLED not in allowed(status):
+                raise _conflict(status, "be cancelled", ("held", "queued", "rejected"))
+            if status is Status.QUEUED:
+                await self._must_be_unsent(tx, row)
+            await self._finish(tx, row, Happening.CANCELLED, principal, {"reason": reason})
+
+    async def _must_be_unsent(self, tx: Tx, row: ReceiptRow) -> None:
+        if row.marks:
+            earlier = await receipts.earlier_attempts(tx, row.id, row.provider_id)
+            if earlier.unproven or earlier.evidence:
+                raise _conflict(Status.QUEUED, "be cancelled: an earlier send of it is not proven absent", ())
+        had_job = await work.has_job(tx, row.id)
+        if had_job and not await work.take_unmarked(tx, row.id):
+            raise _conflict(Status.SENDING, "be cancelled: it is being sent", ())
+
+    async def resolve(
+        self,
+        principal: Principal,
+        merchant_id: UUID,
+        receipt_id: UUID,
+        answer: str,
+        sequence: int,
+        reason: str,
+        fiscal: FiscalData | None,
+    ) -> None:
+        """A person's decision about what only a person can know: `found`, `send_again`, `made_elsewhere`, `abandon`.
+
+        It names the sequence it saw and voids whatever look-up is under way. `found` without fiscal data asks the
+        provider again; with it, the person vouches for the document.
+        """
+        async with self._database.pipeline() as tx:
+            row = await self._locked(tx, merchant_id, receipt_id)
+            if row.sequence != sequence:
+                raise PreconditionFailed(f"the receipt has moved on to sequence {row.sequence}; look at it again")
+            status = Status(row.status)
+            if status not in (Status.NEEDS_ATTENTION, Status.UNKNOWN):
+                raise _conflict(status, "be resolved", ("needs_attention", "unknown"))
+            await work.take_unmarked(tx, row.id)
+            said = {"answer": answer, "reason": reason}
+            match answer:
+                case "found" if fiscal is None:
+                    await self._ask_again(tx, row, principal, said)
+                case "found":
+                    await self._finish(tx, row, Happening.RESOLVED_FOUND, principal, said, fiscal=fiscal)
+                case "send_again":
+                    await receipts.vouch_absent(tx, row.id)
+                    await self._finish(tx, row, Happening.RESOLVED_SEND_AGAIN, principal, said)
+                case "made_elsewhere":
+                    await self._finish(tx, row, Happening.RESOLVED_MADE_ELSEWHERE, principal, said)
+                case "abandon":
+                    await self._finish(tx, row, Happening.RESOLVED_ABANDON, principal, said)
+                case _:
+                    raise Conflict("answer is one of found, send_again, made_elsewhere, abandon")
+
+    async def _ask_again(self, tx: Tx, row: ReceiptRow, principal: Principal, said: dict[str, Any]) -> None:
+        if row.kassa_id is None:
+            raise Conflict("this receipt never had a kassa to ask")
+        await planned.set_status(tx, row, Status.UNKNOWN.value)
+        await work.enqueue(tx, JobKind.RECONCILE, row.kassa_id, row.id, chain=row.chain_id)
+        await self._note(tx, row, "resolve", principal, said)
+
+    async def patch_receipt(
+        self, principal: Principal, merchant_id: UUID, receipt_id: UUID, sequence: int, changes: dict[str, Any]
+    ) -> None:
+        """Fill what a held receipt lacks, or correct a rejected one; `sequence` is the one the caller saw."""
+        async with self._database.pipeline() as tx:
+            row = await self._locked(tx, merchant_id, receipt_id)
+            if row.sequence != sequence:
+                raise PreconditionFailed(f"the receipt has moved on to sequence {row.sequence}; read it again")
+            await self._patch(tx, row, changes, principal)
+
+    async def patch_event(
+        self, principal: Principal, merchant_id: UUID, event_id: UUID, changes: dict[str, Any]
+    ) -> None:
+        """The same by the event's id."""
+        async with self._database.pipeline() as tx:
+            await self._patch(tx, await self._waiting_of(tx, merchant_id, event_id), changes, principal)
+
+    async def replan(self, principal: Principal, merchant_id: UUID, event_id: UUID) -> None:
+        """Plan a held event again: its mapping, default or sale may be there now."""
+        async with self._database.pipeline() as tx:
+            row = await self._waiting_of(tx, merchant_id, event_id)
+            await self._replan(tx, row, principal)
+
+    async def _waiting_of(self, tx: Tx, merchant_id: UUID, event_id: UUID) -> ReceiptRow:
+        rows = await receipts.of_event(tx, merchant_id, event_id)
+        if not rows:
+            if await planned.of_merchant(tx, merchant_id, event_id) is None:
+                raise NotFound("no such event")
+            raise Conflict("this event has no receipt that waits for anything")
+        return await self._locked(tx, merchant_id, rows[0].id)
+
+    async def _patch(self, tx: Tx, row: ReceiptRow, changes: dict[str, Any], principal: Principal) -> None:
+        status = Status(row.status)
+        if status not in (Status.HELD, Status.REJECTED) or row.event_id is None:
+            raise _conflict(status, "be changed", ("held", "rejected"))
+        event = await planned.of_merchant(tx, row.merchant_id, row.event_id)
+        if event is None:
+            raise NotFound("no such event")
+        before = open_event(self._box, event.merchant_id, event.id, event.payload)
+        after = _changed(before, changes)
+        await planned.set_payload(
+            tx,
+            row.merchant_id,
+            event.id,
+            seal_event(self._box, event.merchant_id, event.id, after),
+            after.amount,
+            after.order_id,
+        )
+        await self._note(tx, row, "patched", principal, {"members": sorted(changes)})
+        if status is Status.HELD:
+            await self._replan(tx, row, principal, must=True)
+        else:
+            await self._corrected(tx, row, after, principal)
+
+    async def _replan(self, tx: Tx, row: ReceiptRow, principal: Principal, *, must: bool = False) -> None:
+        if row.event_id is None or row.status != Status.HELD.value:
+            raise _conflict(Status(row.status), "be planned again", ("held",))
+        event = await planned.event(tx, row.event_id)
+        if event is None:
+            raise NotFound("no such event")
+        await self._note(tx, row, "replan", principal)
+        await self._planner.plan_event(tx, event, strict=must)
+
+    async def _corrected(self, tx: Tx, row: ReceiptRow, event: PaymentEvent, principal: Principal) -> None:
+        """A rejected receipt with corrected content goes out as a new version under a new id."""
+        if event.type is not EventType.PAYMENT_SUCCEEDED:
+            raise Conflict("a refused refund is made again as a refund of its sale: POST /v1/receipts/{sale}/refund")
+        settings = await self._catalog.merchant(row.merchant_id)
+        source = settings.sources[row.source_id]
+        branch = self._intake.branch_of(settings, source, event)
+        kassa = settings.kassas[row.kassa_id] if row.kassa_id else None
+        plan = self._intake.plan(settings, source, branch, kassa, event)
+        match plan:
+            case Planned(receipts=made, items_origin=origin):
+                await self._new_version(tx, filled_row(row, made[0], origin), made[0].customer, principal)
+            case Refused(findings=findings):
+                raise Invalid("this cannot become a receipt", findings)
+            case Held(missing=missing):
+                raise Invalid("data is still missing", tuple(lacking(m) for m in missing))
+
+    async def _new_version(self, tx: Tx, row: ReceiptRow, customer: Customer | None, principal: Principal) -> None:
+        """The next version under its own id; the old id stays burnt and is asked for before this one is sent."""
+        consequence = step(Status.REJECTED, Happening.CORRECTED)
+        number = row.version + 1
+        event = None if row.event_id is None else await planned.of_merchant(tx, row.merchant_id, row.event_id)
+        if event is None or row.kassa_id is None:
+            raise Conflict("this receipt cannot be sent again; make a new one")
+        after = row.changed(
+            status=consequence.status.value,
+            failure=None,
+            version=number,
+            provider_id=provider_id(
+                row.merchant_id.hex, row.source_id.hex, EventType(event.type), event.external_id, row.number, number
+            ),
+        )
+        if not await planned.rewrite_receipt(
+            tx,
+            row.changed(status=Status.REJECTED.value),
+            self._intake.new_receipt(after, customer),
+            sequence=row.sequence,
+        ):
+            raise Conflict("the receipt moved meanwhile; read it again")
+        await planned.set_event(tx, row.merchant_id, event.id, EventStatus.PLANNED.value, None)
+        await self._note(tx, after, "corrected", principal, {"version": number})
+        if row.chain_id is None:
+            await work.enqueue(tx, JobKind.FISCALIZE, row.kassa_id, row.id)
+            return
+        await self._planner.recount_and_advance(tx, row.merchant_id, row.chain_id)
+
+    async def refund(
+        self,
+        principal: Principal,
+        merchant_id: UUID,
+        receipt_id: UUID,
+        key: str,
+        items: tuple[EventItem, ...],
+        amount: int | None,
+        metadata: dict[str, object],
+        reason: str | None,
+    ) -> UUID:
+        """Refund a sale in full, by lines or by amount; planned under the sale's lock. Returns the refund's event."""
+        async with self._database.pipeline() as tx:
+            row = await receipts.by_id(tx, merchant_id, receipt_id)
+            if row is None:
+                raise NotFound("no such receipt")
+            if row.operation != Operation.SELL.code or row.external_id is None:
+                raise Conflict("only a sale can be refunded")
+            if row.status in (Status.REJECTED.value, Status.CANCELLED.value, Status.HELD.value):
+                raise _conflict(Status(row.status), "be refunded: it sold nothing", ())
+            chain = None if row.chain_id is None else await chains.lock(tx, merchant_id, row.chain_id)
+        left = row.total if chain is None else chain.sold - chain.refunded
+        event = PaymentEvent(
+            type=EventType.REFUND_SUCCEEDED,
+            external_id=f"refund:{key}",
+            amount=amount if amount is not None else sum(item.amount for item in items) or left,
+            occurred_at=await self._database.now(),
+            payment_id=row.external_id,
+            order_id=row.order_id,
+            items=items,
+            metadata={**metadata, **({"reason": reason} if reason else {})},
+        )
+        answer = await self._intake.accept(merchant_id, row.source_id, event, principal.actor)
+        return answer.event_id
+
+    async def manual(
+        self, principal: Principal, merchant_id: UUID, key: str, operation: Operation, event: PaymentEvent
+    ) -> UUID:
+        """A receipt made by hand, through the same pipeline and checks; its identity is its Idempotency-Key."""
+        return await self._by_hand(principal, merchant_id, f"manual:{key}", operation, event, None)
+
+    async def correction(
+        self,
+        principal: Principal,
+        merchant_id: UUID,
+        key: str,
+        operation: Operation,
+        event: PaymentEvent,
+        basis: CorrectionBasis,
+    ) -> UUID:
+        """A correction receipt (form 31) with its basis; the rates are judged by the corrected day."""
+        return await self._by_hand(principal, merchant_id, f"correction:{key}", operation, event, basis)
+
+    async def _by_hand(
+        self,
+        principal: Principal,
+        merchant_id: UUID,
+        external_id: str,
+        operation: Operation,
+        event: PaymentEvent,
+        basis: CorrectionBasis | None,
+    ) -> UUID:
+        source_id = await self._intake.source_of(principal, merchant_id, None)
+        answer = await self._intake.accept(
+            merchant_id,
+            source_id,
+            replace(event, type=EventType.PAYMENT_SUCCEEDED, external_id=external_id),
+            principal.actor,
+            shape=lambda receipt, today: self._shaped(receipt, today, operation, basis),
+        )
+        return answer.event_id
+
+    def _shaped(self, receipt: Receipt, today: date, operation: Operation, basis: CorrectionBasis | None) -> Receipt:
+        shaped = replace(receipt, operation=operation, correction=basis)
+        found = judge(shaped, today)
+        if found:
+            raise Invalid("this cannot become a receipt", found)
+        return shaped
+
+    async def _locked(self, tx: Tx, merchant_id: UUID, receipt_id: UUID) -> ReceiptRow:
+        """The receipt under its chain's lock and its own."""
+        row = await receipts.by_id(tx, merchant_id, receipt_id)
+        if row is None:
+            raise NotFound("no such receipt")
+        if row.chain_id is not None:
+            await chains.lock(tx, merchant_id, row.chain_id)
+        locked = await receipts.by_id(tx, merchant_id, receipt_id, lock=True)
+        if locked is None:
+            raise NotFound("no such receipt")
+        return locked
+
+    def _customer(self, row: ReceiptRow) -> Customer | None:
+        return open_customer(self._box, row.merchant_id, row.id, row.customer)
+
+    async def _finish(
+        self,
+        tx: Tx,
+        row: ReceiptRow,
+        happening: Happening,
+        principal: Principal,
+        said: dict[str, Any],
+        *,
+        fiscal: FiscalData | None = None,
+    ) -> None:
+        """Move a locked receipt by a person's word, tell it, and let its chain go on."""
+        at = await database_now(tx)
+        try:
+            consequence = step(Status(row.status), happening)
+        except IllegalTransition as wrong:
+            raise Conflict(str(wrong), current_state=row.status) from None
+        after = self._after(row, consequence, happening, at, said, fiscal)
+        await planned.move_receipt(tx, row, after)
+        if consequence.follow_up is not None and row.kassa_id is not None:
+            await work.enqueue(tx, FOLLOW_UP[consequence.follow_up], row.kassa_id, row.id, chain=row.chain_id)
+        await self._note(tx, after, happening.value, principal, said)
+        if consequence.message is not None:
+            await self._tell(tx, after, consequence.message, at)
+        if row.chain_id is not None:
+            await self._planner.recount_and_advance(tx, row.merchant_id, row.chain_id)
+
+    def _after(
+        self,
+        row: ReceiptRow,
+        consequence: Step,
+        happening: Happening,
+        at: datetime,
+        said: dict[str, Any],
+        fiscal: FiscalData | None,
+    ) -> ReceiptRow:
+        failure = row.failure if consequence.status is Status.CANCELLED else None
+        if consequence.status is Status.CANCELLED and happening is not Happening.CANCELLED:
+            failure = failure_json("resolved_by_person", at=at, **said)
+        after = row.changed(
+            status=consequence.status.value,
+            sequence=row.sequence + (1 if consequence.message else 0),
+            failure=failure,
+            updated_at=at,
+        )
+        if fiscal is None:
+            return after
+        stored = {**fiscal_to_json(fiscal), "qr": qr_text(fiscal, Operation.parse(row.operation), row.total)}
+        return after.changed(fn=fiscal.fn, fd=fiscal.fd, fpd=fiscal.fpd, fiscal=stored)
+
+    async def _tell(self, tx: Tx, row: ReceiptRow, message: MessageType, at: datetime) -> None:
+        await tell(
+            tx,
+            row.merchant_id,
+            message.value,
+            told(message, row, self._customer(row), at),
+            at,
+            receipt_id=row.id,
+            sequence=row.sequence,
+        )
+
+    async def _note(
+        self, tx: Tx, row: ReceiptRow, what: str, principal: Principal, data: dict[str, Any] | None = None
+    ) -> None:
+        kept = {name: value for name, value in (data or {}).items() if value is not None}
+        await history.add(
+            tx, row.merchant_id, TimelineEntry(what, principal.actor, row.status, kept), receipt_id=row.id
+        )
+
+
+def _changed(before: PaymentEvent, changes: dict[str, Any]) -> PaymentEvent:
+    """The event with some members replaced; a customer is merged member by member."""
+    stored = event_to_json(before)
+    for name, value in changes.items():
+        if name == "customer" and isinstance(value, dict):
+            stored["customer"] = {**stored.get("customer", {}), **value}
+        elif value is None:
+            stored.pop(name, None)
+        else:
+            stored[name] = value
+    return event_from_json(json.loads(json.dumps(stored)))
+
+
+def _conflict(status: Status, what: str, states: tuple[str, ...]) -> Conflict:
+    return Conflict(
+        f"a receipt that is {status.value} cannot {what}", current_state=status.value, allowed_states=list(states)
+    )

@@ -1,0 +1,113 @@
+"""Deliver: sign one message, post it, record what came of it, and decide when it is posted again."""
+
+import random
+
+import structlog
+
+from app.db.repos import outbox
+from app.db.repos.outbox import Parcel, Try
+from app.db.unit_of_work import Database, Tx
+from app.domain.backoff import delivery_delay
+from app.infra.clock import DatabaseClock
+from app.infra.crypto import SecretBox, aad
+from app.infra.http import HttpClients
+from app.outbound.sender import Delivered, Gone, SendResult, send
+from app.queue import work
+from app.queue.jobs import Job
+from app.services.alerts import endpoint_disabled
+
+log = structlog.get_logger(__name__)
+
+DISABLE_AFTER_SECONDS = 5 * 86_400.0
+"""An endpoint that took nothing for five days is switched off and its merchant told (design 6.2)."""
+
+
+class Deliver:
+    """Runs deliver jobs."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        http: HttpClients,
+        box: SecretBox,
+        clock: DatabaseClock,
+        timeout_seconds: float,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._database = database
+        self._http = http.client(max_body=64 * 1024, deadline=timeout_seconds)
+        self._box = box
+        self._clock = clock
+        self._timeout = timeout_seconds
+        self._rng = rng or random.Random()  # noqa: S311
+
+    async def run(self, job: Job, parcel: Parcel) -> None:
+        """One post. At least once: a worker that dies after it posts again, under the same message id."""
+        if parcel.endpoint_status != "active" or parcel.status in ("delivered", "exhausted"):
+            async with self._database.pipeline() as tx:
+                if await work.finish(tx, job) and parcel.status == "pending":
+                    await outbox.set_status(tx, parcel, "skipped", parcel.attempts)
+            return
+        result = await send(
+            self._http,
+            parcel.url,
+            f"msg_{parcel.message_id.hex}",
+            parcel.body,
+            self._secrets(parcel),
+            self._clock.now(),
+            timeout=self._timeout,
+        )
+        await self._settle(job, parcel, result)
+
+    def _secrets(self, parcel: Parcel) -> list[str]:
+        """The present secret first; the previous one too while the merchant changes over."""
+        where = ("webhook_endpoints", "secret")
+        secrets = [self._box.open(parcel.secret, aad(*where, parcel.merchant_id, parcel.endpoint_id)).decode()]
+        until = parcel.previous_secret_until
+        if parcel.previous_secret is not None and until is not None and until > self._clock.now():
+            old = self._box.open(
+                parcel.previous_secret,
+                aad("webhook_endpoints", "previous_secret", parcel.merchant_id, parcel.endpoint_id),
+            )
+            secrets.append(old.decode())
+        return secrets
+
+    async def _settle(self, job: Job, parcel: Parcel, result: SendResult) -> None:
+        async with self._database.pipeline() as tx:
+            match result:
+                case Delivered(status=status, seconds=seconds):
+                    if not await work.finish(tx, job):
+                        return
+                    await outbox.record(tx, parcel, Try("delivered", status, None, None, round(seconds * 1000)))
+                    await outbox.set_status(tx, parcel, "delivered", parcel.attempts + 1)
+                    if parcel.failing_since is not None:
+                        await outbox.well(tx, parcel.endpoint_id)
+                case Gone(status=status, seconds=seconds):
+                    if not await work.finish(tx, job):
+                        return
+                    await outbox.record(tx, parcel, Try("gone", status, "410 Gone", None, round(seconds * 1000)))
+                    await outbox.set_status(tx, parcel, "exhausted", parcel.attempts + 1)
+                    await self._disable(tx, parcel, "gone")
+                case _:
+                    delay = delivery_delay(parcel.attempts + 1, self._rng.random())
+                    wanted = result.retry_after_seconds
+                    again = None if delay is None else max(delay, wanted or 0.0)
+                    kept = await work.finish(tx, job) if again is None else await work.snooze(tx, job, again)
+                    if not kept:
+                        return
+                    await outbox.record(
+                        tx,
+                        parcel,
+                        Try("failed", result.status, result.reason, result.response_head, round(result.seconds * 1000)),
+                    )
+                    await outbox.set_status(
+                        tx, parcel, "pending" if again is not None else "exhausted", parcel.attempts + 1
+                    )
+                    if await outbox.failing_seconds(tx, parcel.endpoint_id) > DISABLE_AFTER_SECONDS:
+                        await self._disable(tx, parcel, "failing_for_5_days")
+
+    async def _disable(self, tx: Tx, parcel: Parcel, reason: str) -> None:
+        if await outbox.disable(tx, parcel.endpoint_id, reason):
+            log.warning("endpoint.disabled", endpoint_id=str(parcel.endpoint_id), reason=reason)
+            await endpoint_disabled(tx, parcel.merchant_id, parcel.endpoint_id, parcel.url, reason)

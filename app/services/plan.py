@@ -1,0 +1,384 @@
+"""Plan and release: refunds and closings are planned under their payment's lock, and given their turn in its order.
+
+A sale is planned at intake. What looks back at a sale (a refund, a closing) is planned here, by a job, while the
+chain's row is locked, so that two refunds at once can never take the same kopeck.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from app.db.records import TimelineEntry
+from app.db.repos import chains, history, planned, receipts
+from app.db.repos.chains import Chain
+from app.db.repos.events import EventRow
+from app.db.repos.receipts import ReceiptRow
+from app.db.repos.settings import SourceRow
+from app.db.unit_of_work import Database, Tx, database_now
+from app.domain.codec import receipt_from_json
+from app.domain.errors import Finding, Invalid
+from app.domain.event import EventStatus, EventType, PaymentEvent
+from app.domain.ffd import Operation
+from app.domain.lifecycle import BLOCKING, Happening, MessageType, Status, step
+from app.domain.plan import Held, HeldReason, Missing, Plan, Planned, Refused
+from app.domain.receipt import Customer, Receipt
+from app.domain.refund import refund_receipt
+from app.domain.settlement import settlement_receipt
+from app.infra.crypto import SecretBox
+from app.queue import work
+from app.queue.jobs import Job, JobKind
+from app.queue.tell import tell
+from app.services.catalog import Catalog, MerchantSettings
+from app.services.customers import open_customer, open_event
+from app.services.intake import Intake, blank_row, filled_row, local_date
+from app.services.settle import told
+from app.services.views import failure_json, held_failure
+
+log = structlog.get_logger(__name__)
+
+_GONE = (Status.CANCELLED.value, Status.REJECTED.value)
+_NOT_COUNTED = (*_GONE, Status.HELD.value)
+
+
+class Planner:
+    """Runs plan and release jobs."""
+
+    def __init__(self, *, database: Database, catalog: Catalog, intake: Intake, box: SecretBox) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._intake = intake
+        self._box = box
+
+    async def plan(self, job: Job) -> None:
+        """Plan one received event under its chain's lock."""
+        async with self._database.pipeline() as tx:
+            event = await planned.event(tx, job.ref, lock=False)
+            if event is None or not await self._begin(tx, event, job):
+                return
+            await self.plan_event(tx, event)
+
+    async def _begin(self, tx: Tx, event: EventRow, job: Job) -> bool:
+        """Locks the chains, then takes the job in the name of its lease (lock order chain, receipt, job)."""
+        await self._lock(tx, event)
+        return await work.finish(tx, job)
+
+    async def release(self, job: Job) -> None:
+        """Something changed in a chain: plan again what waits in it, and give the next receipt its turn."""
+        async with self._database.pipeline() as tx:
+            chain = await chains.lock_any(tx, job.ref)
+            if chain is None or not await work.finish(tx, job):
+                return
+            await self.release_chain(tx, chain)
+
+    async def release_chain(self, tx: Tx, chain: Chain) -> None:
+        """The work of a release under a lock that the caller holds."""
+        for row in await receipts.of_chain(tx, chain.merchant_id, chain.id):
+            if (
+                row.status == Status.HELD.value
+                and row.event_id is not None
+                and Operation.parse(row.operation).is_refund
+            ):
+                event = await planned.event(tx, row.event_id)
+                if event is not None:
+                    await self.plan_event(tx, event)
+        await self._advance(tx, chain)
+
+    async def recount_and_advance(self, tx: Tx, merchant_id: UUID, chain_id: UUID) -> None:
+        """After a person moved a receipt: the chain's totals, what waits in it, and whose turn it is."""
+        chain = await chains.lock(tx, merchant_id, chain_id)
+        if chain is not None:
+            await self._count(tx, chain)
+            await self.release_chain(tx, chain)
+
+    async def plan_event(self, tx: Tx, event: EventRow, *, strict: bool = False) -> None:
+        """Plan an event that waits; its chains are locked by the caller. `strict`: a person waits for the answer, so
+        what cannot become a receipt raises Invalid instead of staying held in silence."""
+        if event.status not in (EventStatus.RECEIVED.value, EventStatus.HELD.value):
+            return
+        chain = await self._lock(tx, event)
+        settings = await self._catalog.merchant(event.merchant_id)
+        source = settings.sources[event.source_id]
+        payload = open_event(self._box, event.merchant_id, event.id, event.payload)
+        if event.type == EventType.PAYMENT_SUCCEEDED.value:
+            await self._sale_again(tx, event, payload, source, settings, chain, strict=strict)
+            return
+        at = await database_now(tx)
+        rows = [] if chain is None else await receipts.of_chain(tx, event.merchant_id, chain.id)
+        sale = next((row for row in rows if row.operation in _SALES and row.event_id != event.id), None)
+        plan = self._plan(settings, source, payload, sale, [row for row in rows if row.event_id != event.id])
+        before = await receipts.of_event(tx, event.merchant_id, event.id)
+        waiting = next((row for row in before if row.status == Status.HELD.value), None)
+        if before and waiting is None:
+            return
+        match plan:
+            case Planned(receipts=made, items_origin=origin):
+                await self._store(tx, event, payload, source, settings, chain, sale, waiting, made[0], origin, at)
+            case Held():
+                await self._hold(tx, event, payload, source, settings, chain, waiting, plan, at)
+            case Refused(findings=findings):
+                await self._hold(tx, event, payload, source, settings, chain, waiting, _as_held(findings), at)
+
+    async def _sale_again(
+        self,
+        tx: Tx,
+        event: EventRow,
+        payload: PaymentEvent,
+        source: SourceRow,
+        settings: MerchantSettings,
+        chain: Chain | None,
+        *,
+        strict: bool,
+    ) -> None:
+        """A held payment whose data or settings may be there now."""
+        held = await receipts.of_event(tx, event.merchant_id, event.id)
+        waiting = next((row for row in held if row.status == Status.HELD.value), None)
+        if waiting is None or chain is None:
+            return
+        branch = self._intake.branch_of(settings, source, payload)
+        kassa = settings.route(source, branch)
+        at = await database_now(tx)
+        plan = self._intake.plan(settings, source, branch, kassa, payload)
+        match plan:
+            case Planned(receipts=made, items_origin=origin) if kassa is not None:
+                row = filled_row(
+                    waiting.changed(
+                        status=Status.QUEUED.value,
+                        kassa_id=kassa.id,
+                        branch_id=branch.id if branch else None,
+                        chain_id=chain.id,
+                        failure=None,
+                    ),
+                    made[0],
+                    origin,
+                )
+                new = self._intake.new_receipt(row, made[0].customer)
+                if not await planned.rewrite_receipt(tx, waiting, new, sequence=waiting.sequence):
+                    return
+                await planned.set_event(tx, event.merchant_id, event.id, EventStatus.PLANNED.value, None)
+                await history.add(
+                    tx, event.merchant_id, TimelineEntry("filled", "planner", row.status), receipt_id=row.id
+                )
+                await self._advance(tx, chain)
+            case Refused(findings=findings) if strict:
+                raise Invalid("this cannot become a receipt", findings)
+            case Refused(findings=findings):
+                await self._hold(tx, event, payload, source, settings, chain, waiting, _as_held(findings), at)
+            case Held():
+                await self._hold(tx, event, payload, source, settings, chain, waiting, plan, at)
+            case _:
+                return
+
+    async def _lock(self, tx: Tx, event: EventRow) -> Chain | None:
+        """Lock the event's own chain and the one of its sale, in order of id; returns the sale's, or its own."""
+        sold_in = None
+        if event.payment_id is not None:
+            sold_in = await chains.of_payment(tx, event.merchant_id, event.source_id, event.payment_id)
+        target = sold_in or event.chain_id
+        found = None
+        for chain_id in sorted({one for one in (event.chain_id, target) if one is not None}):
+            chain = await chains.lock(tx, event.merchant_id, chain_id)
+            if chain_id == target:
+                found = chain
+        return found
+
+    def _plan(
+        self,
+        settings: MerchantSettings,
+        source: SourceRow,
+        event: PaymentEvent,
+        sale: ReceiptRow | None,
+        others: list[ReceiptRow],
+    ) -> Plan:
+        if sale is None:
+            return Held(HeldReason.PAYMENT_UNKNOWN, (_PAYMENT_UNKNOWN,))
+        if sale.document is None or sale.status in _NOT_COUNTED or sale.kassa_id is None:
+            return Held(HeldReason.SALE_NOT_FISCALIZED, (_SALE_NOT_FISCALIZED,))
+        sold = self.document(sale)
+        refunds = [self.document(row) for row in others if _is_refund(row) and row.status not in _NOT_COUNTED]
+        closings = [
+            self.document(row)
+            for row in others
+            if row.id != sale.id and row.operation in _SALES and row.status not in _NOT_COUNTED
+        ]
+        today = local_date(event.occurred_at, sold.timezone)
+        if event.type is EventType.REFUND_SUCCEEDED:
+            return refund_receipt(event, sold, [*refunds, *closings], today)
+        kassa = settings.kassas[sale.kassa_id]
+        branch = settings.branches.get(sale.branch_id) if sale.branch_id else None
+        defaults = self._intake.plan_settings(source, branch, kassa).defaults
+        return settlement_receipt(event, sold, closings, refunds, today, defaults.vat, defaults=defaults)
+
+    def document(self, row: ReceiptRow) -> Receipt:
+        """A stored receipt as a value, its buyer opened."""
+        if row.document is None:
+            raise ValueError("a held receipt has no document")
+        receipt = receipt_from_json({**row.document, "customer": {}})
+        customer = open_customer(self._box, row.merchant_id, row.id, row.customer)
+        return replace(receipt, customer=customer or Customer())
+
+    async def _store(
+        self,
+        tx: Tx,
+        event: EventRow,
+        payload: PaymentEvent,
+        source: SourceRow,
+        settings: MerchantSettings,
+        chain: Chain | None,
+        sale: ReceiptRow | None,
+        waiting: ReceiptRow | None,
+        receipt: Receipt,
+        origin: str,
+        at: datetime,
+    ) -> None:
+        if chain is None or sale is None or sale.kassa_id is None:
+            raise ValueError("a planned refund has a sale")
+        kassa = settings.kassas[sale.kassa_id]
+        branch = settings.branches.get(sale.branch_id) if sale.branch_id else None
+        row = waiting or blank_row(
+            event.merchant_id, source, branch, kassa, payload, event.id, 1, at, chain_id=chain.id
+        )
+        row = filled_row(
+            row.changed(status=Status.QUEUED.value, kassa_id=kassa.id, chain_id=chain.id, failure=None), receipt, origin
+        )
+        new = self._intake.new_receipt(row, receipt.customer)
+        if waiting is None:
+            await planned.add_receipt(tx, new)
+        elif not await planned.rewrite_receipt(tx, waiting, new, sequence=waiting.sequence):
+            return
+        await planned.set_event(tx, event.merchant_id, event.id, EventStatus.PLANNED.value, None, chain.id)
+        await history.add(
+            tx, event.merchant_id, TimelineEntry("planned", "planner", Status.QUEUED.value), receipt_id=row.id
+        )
+        await self._count(tx, chain)
+        await self._advance(tx, chain)
+
+    async def _hold(
+        self,
+        tx: Tx,
+        event: EventRow,
+        payload: PaymentEvent,
+        source: SourceRow,
+        settings: MerchantSettings,
+        chain: Chain | None,
+        waiting: ReceiptRow | None,
+        held: Held,
+        at: datetime,
+    ) -> None:
+        failure = held_failure(held, at)
+        if waiting is not None and _same_trouble(waiting.failure, failure):
+            return
+        row = waiting or blank_row(
+            event.merchant_id, source, None, None, payload, event.id, 1, at, chain_id=chain.id if chain else None
+        )
+        row = row.changed(
+            status=Status.HELD.value, sequence=row.sequence + 1, failure=failure, operation=_operation(payload).code
+        )
+        new = self._intake.new_receipt(row, payload.customer)
+        if waiting is None:
+            await planned.add_receipt(tx, new)
+        elif not await planned.rewrite_receipt(tx, waiting, new, sequence=row.sequence):
+            return
+        await planned.set_event(tx, event.merchant_id, event.id, EventStatus.HELD.value, failure)
+        await self._tell_held(tx, row, payload.customer, at)
+
+    async def _tell_held(self, tx: Tx, row: ReceiptRow, customer: Customer | None, at: datetime) -> None:
+        await history.add(
+            tx,
+            row.merchant_id,
+            TimelineEntry("held", "planner", row.status, {"failure": row.failure}),
+            receipt_id=row.id,
+            event_id=row.event_id,
+        )
+        await tell(
+            tx,
+            row.merchant_id,
+            MessageType.HELD.value,
+            told(MessageType.HELD, row, customer, at),
+            at,
+            receipt_id=row.id,
+            sequence=row.sequence,
+        )
+
+    async def _count(self, tx: Tx, chain: Chain) -> None:
+        """The chain's totals from its receipts, under its lock; CHECK (refunded <= sold) has the last word."""
+        rows = await receipts.of_chain(tx, chain.merchant_id, chain.id)
+        counted = [row for row in rows if row.status not in _NOT_COUNTED]
+        sale = next((row for row in counted if row.operation in _SALES), None)
+        await planned.set_totals(
+            tx,
+            chain.id,
+            refunded=sum(row.total for row in counted if _is_refund(row)),
+            settled=sum(row.total for row in counted if row.operation in _SALES and row is not sale),
+        )
+
+    async def _advance(self, tx: Tx, chain: Chain) -> None:
+        """Strictly in order: the first receipt that is not finished gets its job, what follows waits."""
+        rows = await receipts.of_chain(tx, chain.merchant_id, chain.id)
+        sale = next((row for row in rows if row.operation in _SALES), None)
+        for row in rows:
+            status = Status(row.status)
+            if status is Status.QUEUED and _is_refund(row) and sale is not None and sale.status in _GONE:
+                await self._sale_gone(tx, row)
+                continue
+            if status is Status.QUEUED and row.kassa_id is not None:
+                await work.enqueue(tx, JobKind.FISCALIZE, row.kassa_id, row.id, chain=chain.id)
+                return
+            if status in BLOCKING:
+                return
+
+    async def _sale_gone(self, tx: Tx, row: ReceiptRow) -> None:
+        """The sale was refused or cancelled: its refund would return what no receipt ever sold."""
+        await work.take_unmarked(tx, row.id)
+        at = await database_now(tx)
+        consequence = step(Status.QUEUED, Happening.SALE_NOT_FISCALIZED)
+        after = row.changed(
+            status=consequence.status.value,
+            sequence=row.sequence + 1,
+            failure=failure_json("sale_not_fiscalized", at=at),
+            updated_at=at,
+        )
+        customer = open_customer(self._box, row.merchant_id, row.id, row.customer)
+        if not await planned.rewrite_receipt(
+            tx, row, self._intake.new_receipt(after, customer), sequence=after.sequence
+        ):
+            return
+        if row.event_id is not None:
+            await planned.set_event(tx, row.merchant_id, row.event_id, EventStatus.HELD.value, after.failure)
+        await self._tell_held(tx, after, customer, at)
+
+
+_SALES = (Operation.SELL.code, Operation.BUY.code)
+
+_PAYMENT_UNKNOWN = Missing(
+    "payment_id",
+    "#/payment_id",
+    "The payment that this refund returns has not been reported yet; it is planned by itself when it comes.",
+    "Платёж, который возвращают, ещё не пришёл; возврат продолжится сам, когда он придёт.",
+)
+_SALE_NOT_FISCALIZED = Missing(
+    "payment_id",
+    "#/payment_id",
+    "The sale has no receipt (it is held, refused or cancelled), so there is nothing that a receipt could return.",
+    "У продажи нет чека (он ждёт данных, отклонён или отменён), возвращать чеком нечего.",
+)
+
+
+def _is_refund(row: ReceiptRow) -> bool:
+    return Operation.parse(row.operation).is_refund
+
+
+def _same_trouble(before: dict[str, Any] | None, now: dict[str, Any]) -> bool:
+    """Told once: a hold that says nothing new makes no second message."""
+    return before is not None and all(before.get(name) == now.get(name) for name in ("code", "missing"))
+
+
+def _operation(event: PaymentEvent) -> Operation:
+    return Operation.SELL_REFUND if event.type is EventType.REFUND_SUCCEEDED else Operation.SELL
+
+
+def _as_held(findings: tuple[Finding, ...]) -> Held:
+    """A report that was acknowledged cannot be refused any more: it waits for a person, with every finding."""
+    return Held(HeldReason.DATA_MISSING, tuple(Missing(f.rule, f.pointer, f.detail, f.detail_ru) for f in findings))

@@ -1,0 +1,95 @@
+"""From a leased job to the service that runs it; everything a batch needs is read at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import assert_never
+from uuid import UUID
+
+from app.db.repos import outbox, receipts
+from app.db.repos.outbox import Parcel
+from app.db.unit_of_work import Database
+from app.queue import work
+from app.queue.jobs import RECEIPT_ORDERS, Job, JobKind
+from app.services.catalog import Catalog
+from app.services.deliver import Deliver
+from app.services.fiscalize import Fiscalize, Order
+from app.services.inbound import Inbound
+from app.services.plan import Planner
+from app.services.poll import Poll
+from app.services.reconcile import Reconcile
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The services that run jobs, one per kind."""
+
+    fiscalize: Fiscalize
+    poll: Poll
+    reconcile: Reconcile
+    planner: Planner
+    deliver: Deliver
+    inbound: Inbound
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a batch of jobs is about."""
+
+    orders: dict[UUID, Order]
+    parcels: dict[UUID, Parcel]
+
+
+class Dispatch:
+    """Loads and runs jobs."""
+
+    def __init__(self, database: Database, catalog: Catalog, stages: Stages) -> None:
+        self._database = database
+        self._catalog = catalog
+        self._stages = stages
+
+    async def load(self, jobs: Sequence[Job]) -> Loaded:
+        """Read receipts and parcels of a batch in one transaction."""
+        wanted = [job.ref for job in jobs if job.kind in RECEIPT_ORDERS]
+        posts = [job.ref for job in jobs if job.kind is JobKind.DELIVER]
+        if not wanted and not posts:
+            return Loaded({}, {})
+        async with self._database.pipeline() as tx:
+            rows = await receipts.by_ids(tx, wanted) if wanted else {}
+            parcels = await outbox.parcels(tx, posts) if posts else {}
+        orders = {}
+        for row in rows.values():
+            merchant = await self._catalog.merchant(row.merchant_id)
+            kassa = merchant.kassas.get(row.kassa_id) if row.kassa_id else None
+            if kassa is not None and row.document is not None:
+                receipt = self._stages.planner.document(row)
+                orders[row.id] = Order(row, receipt, receipt.customer, kassa, merchant.inn)
+        return Loaded(orders, parcels)
+
+    async def run(self, job: Job, loaded: Loaded) -> None:
+        """One job to its end. What it is about may be gone: then so is the job."""
+        match job.kind:
+            case JobKind.FISCALIZE | JobKind.POLL | JobKind.RECONCILE:
+                order = loaded.orders.get(job.ref)
+                if order is None:
+                    await self._drop(job)
+                elif job.kind is JobKind.FISCALIZE:
+                    await self._stages.fiscalize.run(job, order)
+                elif job.kind is JobKind.POLL:
+                    await self._stages.poll.run(job, order)
+                else:
+                    await self._stages.reconcile.run(job, order)
+            case JobKind.PLAN:
+                await self._stages.planner.plan(job)
+            case JobKind.RELEASE:
+                await self._stages.planner.release(job)
+            case JobKind.DELIVER:
+                parcel = loaded.parcels.get(job.ref)
+                await (self._drop(job) if parcel is None else self._stages.deliver.run(job, parcel))
+            case JobKind.INBOUND:
+                await self._stages.inbound.run(job)
+            case _:
+                assert_never(job.kind)
+
+    async def _drop(self, job: Job) -> None:
+        async with self._database.pipeline() as tx:
+            await work.finish(tx, job)

@@ -1,0 +1,77 @@
+"""Loops beside the jobs: rescue of lost leases, and the sweep that catches what no event would wake.
+
+Every worker runs them; the statements skip what another one is at, so no leader is needed.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+import structlog
+
+from app.db.repos import planned
+from app.db.unit_of_work import Database
+from app.domain.errors import Busy
+from app.infra.metrics import Metrics
+from app.queue import work
+from app.queue.jobs import JobKind
+from app.queue.rescue import rescue
+from app.services.overdue import Overdue
+
+log = structlog.get_logger(__name__)
+
+
+class Maintenance:
+    """Runs until cancelled."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        overdue: Overdue,
+        metrics: Metrics,
+        rescue_seconds: float,
+        sweep_seconds: float,
+    ) -> None:
+        self._database = database
+        self._overdue = overdue
+        self._metrics = metrics
+        self._rescue_seconds = rescue_seconds
+        self._sweep_seconds = sweep_seconds
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._every(self._rescue_seconds, self.rescue))
+            group.create_task(self._every(self._sweep_seconds, self.sweep))
+
+    async def rescue(self) -> None:
+        """Jobs whose worker died or froze: unmarked run again, marked are looked up."""
+        async with self._database.raw() as connection:
+            found = await rescue(connection)
+        if found.again or found.reconciled:
+            self._metrics.job_lease_expired.labels("jobs").inc(found.again + found.reconciled)
+            log.warning("lease.expired", again=found.again, reconciled=found.reconciled)
+
+    async def sweep(self) -> None:
+        """Held refunds whose payment may be there, receipts whose turn came without a job, and what is overdue."""
+        async with self._database.pipeline() as tx:
+            for chain_id, source_id in await planned.chains_to_release(tx, age_seconds=self._sweep_seconds):
+                await work.enqueue(tx, JobKind.RELEASE, source_id, chain_id, chain=chain_id)
+        await self._overdue.run()
+
+    async def _every(self, seconds: float, action: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await action()
+            except (Busy, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as away:
+                log.warning("maintenance.database_away", error=type(away).__name__)
+            except Exception:
+                log.exception("maintenance.failed")
+
+
+async def stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
