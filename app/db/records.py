@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 from uuid import UUID
 
 
@@ -124,14 +125,14 @@ def names(kind: type) -> str:
     return ", ".join(f.name for f in fields(kind))
 
 
-_SQL_TYPES = {
-    "UUID": "uuid",
-    "str": "text",
-    "int": "bigint",
-    "bool": "boolean",
-    "float": "double precision",
-    "bytes": "bytea",
-    "datetime": "timestamptz",
+_SQL_TYPES: dict[Any, str] = {
+    UUID: "uuid",
+    str: "text",
+    int: "bigint",
+    bool: "boolean",
+    float: "double precision",
+    bytes: "bytea",
+    datetime: "timestamptz",
 }
 
 
@@ -139,6 +140,6 @@ def unnest(kind: type, first: int) -> str:
     """`unnest($n::uuid[], …) AS x(id, …)` for the members of a dataclass, parameters counted from `first`."""
     arrays = []
     for offset, member in enumerate(fields(kind)):
-        name = str(getattr(member.type, "__name__", None) or member.type).removesuffix(" | None")
-        arrays.append(f"${first + offset}::{_SQL_TYPES[name]}[]")
+        kinds = [kind for kind in (get_args(member.type) or (member.type,)) if kind is not NoneType]
+        arrays.append(f"${first + offset}::{_SQL_TYPES[kinds[0]]}[]")
     return f"unnest({', '.join(arrays)})"

@@ -123,12 +123,14 @@ def _payments(receipt: Receipt) -> Iterator[Finding]:
 
 
 def _methods(receipt: Receipt) -> Iterator[Finding]:
-    sums = dict.fromkeys(PaymentMethod, 0)
-    for item in receipt.items:
-        sums[item.payment_method] += item.amount
+    def sold(method: PaymentMethod) -> int:
+        return sum(item.amount for item in receipt.items if item.payment_method is method)
+
+    full, partial = sold(PaymentMethod.FULL_PAYMENT), sold(PaymentMethod.PARTIAL_PAYMENT)
+    on_credit = sold(PaymentMethod.CREDIT)
+    before = sum(item.amount for item in receipt.items if item.payment_method.before_handing_over)
     prepaid, credit = receipt.paid(PaymentKind.PREPAID), receipt.paid(PaymentKind.CREDIT)
-    before = sum(amount for method, amount in sums.items() if method.before_handing_over)
-    if prepaid > sums[PaymentMethod.FULL_PAYMENT] + sums[PaymentMethod.PARTIAL_PAYMENT]:
+    if prepaid > full + partial:
         yield Finding(
             "#/payments",
             "prepaid_method",
@@ -137,7 +139,7 @@ def _methods(receipt: Receipt) -> Iterator[Finding]:
             1215,
             "Give the lines the method full_payment, or report the money as electronic or cash.",
         )
-    if credit > sums[PaymentMethod.PARTIAL_PAYMENT] + sums[PaymentMethod.CREDIT]:
+    if credit > partial + on_credit:
         yield Finding(
             "#/payments",
             "credit_method",
@@ -146,7 +148,7 @@ def _methods(receipt: Receipt) -> Iterator[Finding]:
             1216,
             "Give the lines the method credit or partial_payment. A bank's loan to the buyer is electronic.",
         )
-    if not receipt.operation.is_refund and credit < sums[PaymentMethod.CREDIT]:
+    if not receipt.operation.is_refund and credit < on_credit:
         yield Finding(
             "#/payments",
             "credit_unpaid",
@@ -165,7 +167,7 @@ def _methods(receipt: Receipt) -> Iterator[Finding]:
             1214,
             "Report the prepaid lines as paid by electronic or cash.",
         )
-    if sums[PaymentMethod.CREDIT_PAYMENT] and len(receipt.items) > 1:
+    if len(receipt.items) > 1 and sold(PaymentMethod.CREDIT_PAYMENT):
         yield Finding(
             "#/items",
             "credit_payment_alone",

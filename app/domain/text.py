@@ -34,6 +34,8 @@ _CHANGE_OF = (
     | {"…": "ellipsis", "₽": "rouble"}
 )
 _REPLACEMENT = _QUOTES | _DASHES | _WORDS
+_PRINTABLE = frozenset(bytes(range(0x20, 0x7F)).decode("cp866") + bytes(range(0x80, 0x100)).decode("cp866"))
+_AS_IS = frozenset(char for char in _PRINTABLE if _REPLACEMENT.get(char, char) == char) - {"\u00a0"}
 
 CHANGES = ("quotes", "dashes", "ellipsis", "rouble", "letters", "dropped", "control", "spaces", "truncated")
 """Everything `fit` may say that it did, in the order it says it."""
@@ -41,7 +43,7 @@ CHANGES = ("quotes", "dashes", "ellipsis", "rouble", "letters", "dropped", "cont
 
 def cp866_safe(text: str) -> bool:
     """Whether a register prints the text as it stands."""
-    return all(_printable(char) for char in text)
+    return _PRINTABLE.issuperset(text)
 
 
 def fit(text: str, limit: int) -> tuple[str, tuple[str, ...]]:
@@ -53,6 +55,8 @@ def fit(text: str, limit: int) -> tuple[str, tuple[str, ...]]:
     """
     if limit < 1:
         raise ValueError("a text needs room for at least one character")
+    if len(text) <= limit and _AS_IS.issuperset(text) and "  " not in text and text == text.strip(" "):
+        return text, ()
     changes: set[str] = set()
     plain = "".join(_plain(char, changes) for char in unicodedata.normalize("NFC", text))
     words = " ".join(plain.split())
@@ -62,16 +66,6 @@ def fit(text: str, limit: int) -> tuple[str, tuple[str, ...]]:
         changes.add("truncated")
         words = _cut(words, limit)
     return words, tuple(change for change in CHANGES if change in changes)
-
-
-def _printable(char: str) -> bool:
-    if unicodedata.category(char) == "Cc":
-        return False
-    try:
-        char.encode("cp866")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _plain(char: str, changes: set[str]) -> str:
@@ -88,7 +82,7 @@ def _plain(char: str, changes: set[str]) -> str:
         if char != " ":
             changes.add("spaces")
         return " "
-    if _printable(char):
+    if char in _PRINTABLE:
         return char
     return _approximate(char, kind, changes)
 

@@ -78,6 +78,11 @@ _PARSED: Mapping[str, tuple[type[FfdEnum], int]] = {
 }
 
 
+def given(defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The answers there are; None takes one away."""
+    return {name: value for name, value in defaults.items() if value is not None}
+
+
 def check_kassa_answers(defaults: Mapping[str, Any], internet: bool | None) -> Iterator[Finding]:
     """The three questions that a kassa is not created without."""
     if defaults.get("vat") is None:

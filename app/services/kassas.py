@@ -1,4 +1,4 @@
-"""Kassas: connections to providers' cash registers. Nothing about money is assumed, and what was used stays as it was."""
+"""Kassas: connections to cash registers. Nothing about money is assumed, and what was used stays as it was."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from pydantic_core import to_jsonable_python
 
 from app.db.repos import audit, lanes_read, merchants
 from app.db.repos import kassas as repo
@@ -24,7 +25,7 @@ from app.ports.kassa import CheckLine, CheckReport, KassaDriver, Mark
 from app.queue import lanes
 from app.services.alerts import kassa_paused, kassa_resumed
 from app.services.catalog import Catalog
-from app.services.defaults import check_defaults, check_kassa_answers, check_place, check_timezone
+from app.services.defaults import check_defaults, check_kassa_answers, check_place, check_timezone, given
 from app.services.drivers import Drivers
 from app.services.sealed import checked, hash_url_secret, new_url_secret, plain, seal_json
 
@@ -101,7 +102,7 @@ class Kassas:
             "place": new.place,
             "timezone": new.timezone,
             "internet": new.internet,
-            "defaults": _given(new.defaults),
+            "defaults": given(new.defaults),
         }
         self._judge(driver, settings)
         credentials = checked(driver.Credentials, new.credentials, "#/credentials")
@@ -164,7 +165,7 @@ class Kassas:
 
     async def change(self, actor: str, merchant_id: UUID, kassa_id: UUID, changes: Mapping[str, Any]) -> KassaView:
         """Of `name, ffd, taxation, place, timezone, internet, defaults, credentials, base_url, provider, status,
-        max_in_flight` those that are given.
+        max_in_flight` those that are given; `defaults` are changed one by one, None takes an answer away.
 
         Conflict for another provider, base URL or group once the kassa was used: receipts on their way are known to
         that provider by their ids, so such a change is a new kassa.
@@ -177,7 +178,7 @@ class Kassas:
                 if name in changes
             }
             if "defaults" in changes:
-                values["defaults"] = _given(changes["defaults"])
+                values["defaults"] = given({**before.defaults, **changes["defaults"]})
             values |= self._connection(before, changes)
             driver = self._drivers.driver(values.get("provider", before.provider))
             self._judge(driver, {**_settings(before), **values}, stored=before)
@@ -292,6 +293,11 @@ class Kassas:
             findings += check_place(settings["place"], settings["internet"])
         if touched & {"defaults", "ffd"}:
             findings += check_defaults(settings["defaults"], now, zone=settings["timezone"], ffd=ffd)
+        if touched & {"defaults", "taxation"} and settings["defaults"].get("taxation") not in (
+            None,
+            *settings["taxation"],
+        ):
+            findings.append(_DEFAULT_TAXATION)
         if findings:
             raise Invalid("The kassa cannot be stored like this; the findings say what to answer.", tuple(findings))
 
@@ -309,6 +315,14 @@ class Kassas:
         await audit.record(tx, actor, action, merchant_id=row.merchant_id, object_id=public("kas", row.id), data=data)
 
 
+_DEFAULT_TAXATION = Finding(
+    "#/defaults/taxation",
+    "taxation_unknown",
+    "The default taxation is not among those of the kassa.",
+    "Система налогообложения по умолчанию не входит в список кассы.",
+    1055,
+    "Choose one of the kassa's taxation systems, or leave it out.",
+)
 _BROKEN = CheckLine(
     "check",
     Mark.FAILED,
@@ -327,7 +341,7 @@ def _told(report: CheckReport) -> dict[str, Any]:
         }
         for line in report.lines
     ]
-    return {"ok": report.ok, "lines": lines, "facts": dict(report.facts)}
+    return {"ok": report.ok, "lines": lines, "facts": to_jsonable_python(report.facts, fallback=str)}
 
 
 def _taxation(codes: list[str]) -> list[Finding]:
@@ -352,10 +366,6 @@ def _taxation(codes: list[str]) -> list[Finding]:
 def _settings(row: KassaRow) -> dict[str, Any]:
     stored = asdict(row)
     return {name: stored[name] for name in ("ffd", "taxation", "place", "timezone", "internet", "defaults")}
-
-
-def _given(defaults: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in defaults.items() if value is not None}
 
 
 def _rate(driver: KassaDriver) -> int | None:

@@ -17,7 +17,7 @@ from app.infra.clock import DatabaseClock
 from app.infra.ids import new_id, public
 from app.queue import lanes
 from app.services.catalog import Catalog
-from app.services.defaults import check_defaults, check_timezone
+from app.services.defaults import check_defaults, check_timezone, given
 
 BUILT_IN_SOURCE = "api"
 SOURCE_IN_FLIGHT = 4
@@ -102,7 +102,7 @@ class Merchants:
             "external_id": external_id,
             "kassa_id": kassa_id,
             "timezone": timezone,
-            "defaults": dict(defaults or {}),
+            "defaults": given(defaults or {}),
         }
         branch_id = new_id()
         async with self._database.pipeline() as tx:
@@ -130,6 +130,8 @@ class Merchants:
         values = dict(changes)
         async with self._database.pipeline() as tx:
             before = _branch_found(await repo.branch(tx, merchant_id, branch_id))
+            if "defaults" in values:
+                values["defaults"] = given({**before.defaults, **values["defaults"]})
             await self._check_branch(tx, merchant_id, values)
             after = _branch_found(await repo.update_branch(tx, merchant_id, branch_id, values)) if values else before
             await self._noted(tx, actor, "branch.changed", after, values)

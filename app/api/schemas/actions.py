@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from app.api.schemas.events import Changes, Identifier, Metadata, MoneyIn, PastMoment
+from app.api.schemas.events import Identifier, Metadata, MoneyIn, PastMoment
 from app.api.schemas.lines import Code, Email, Flag, LineName, OperationName, Phone, QuantityText
 from app.api.types import BranchId, KassaId, LongText, MinorUnits, ReceiptId, RequestModel, ResponseModel, ShortText
 from app.domain.event import EventType, PaymentEvent
@@ -74,14 +74,6 @@ class RefundIn(RequestModel):
         if self.items is not None and self.amount is not None:
             raise ValueError("give items or an amount, not both")
         return self
-
-
-class PatchReceiptIn(Changes):
-    """What a held receipt lacks, or what a rejected one had wrong."""
-
-
-class PatchEventIn(Changes):
-    """What a held event lacks."""
 
 
 class CancelIn(RequestModel):

@@ -142,8 +142,19 @@ class Changes(RequestModel):
     delivered: Flag | None = None
 
     def given(self) -> dict[str, Any]:
-        """The members that were sent, as JSON values."""
-        return self.model_dump(mode="json", exclude_unset=True)
+        """The members that were sent, as JSON values in the form in which an event is stored."""
+        sent = self.model_dump(mode="json", exclude_unset=True)
+        if sent.get("items"):
+            sent["items"] = [_stored_line(item) for item in sent["items"]]
+        if sent.get("payments"):
+            sent["payments"] = [{"kind": paid["type"], "amount": paid["amount"]} for paid in sent["payments"]]
+        return sent
+
+
+def _stored_line(item: dict[str, Any]) -> dict[str, Any]:
+    if "marking_code" in item:
+        item["marking"] = item.pop("marking_code")
+    return item
 
 
 class EventOut(ResponseModel):

@@ -46,7 +46,7 @@ def anything(kind: Any) -> st.SearchStrategy[Any]:
     """Any value of this type, members with a default included."""
     if kind in LEAVES:
         return LEAVES[kind]
-    if is_dataclass(kind):
+    if isinstance(kind, type) and is_dataclass(kind):
         hints = get_type_hints(kind)
         return st.builds(kind, **{each.name: anything(hints[each.name]) for each in fields(kind)})
     if isinstance(kind, UnionType):

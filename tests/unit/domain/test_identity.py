@@ -1,6 +1,8 @@
 """Ids are derived the same way for ever: the vectors here must never change."""
 
 import hashlib
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from app.domain.codec import event_to_json
 from app.domain.event import EventType
 from app.domain.identity import fingerprint, provider_id, provider_id_for_key
 
+Make = Callable[..., Any]
 PAID = EventType.PAYMENT_SUCCEEDED
 GOLDEN_EVENT = "97d4aa699ccc5ceffe1e8052688027a5"
 GOLDEN_KEY = "9037fc42edc6cffec0e42e32608ffb94"
@@ -55,16 +58,17 @@ def test_different_parts_never_share_an_id(one: tuple[str, str, str], other: tup
     assert all(len(found) == 32 and found == found.lower() and int(found, 16) >= 0 for found in ids)
 
 
-def test_content_is_everything_but_time_and_metadata(make_event, make_line) -> None:
+def test_content_is_everything_but_time_and_metadata(make_event: Make, make_line: Make) -> None:
     event = event_to_json(make_event(make_line()))
     same = {**dict(reversed(event.items())), "occurred_at": "2020-01-01T00:00:00Z", "metadata": {"a": 1}}
     assert fingerprint(event) == fingerprint(same)
     assert len(fingerprint(event)) == 32
-    for changed in ({"amount": 1}, {"test": True}, {"order_id": "7"}, {"items": []}):
+    changes: tuple[dict[str, Any], ...] = ({"amount": 1}, {"test": True}, {"order_id": "7"}, {"items": []})
+    for changed in changes:
         assert fingerprint({**event, **changed}) != fingerprint(event)
 
 
-def test_a_stored_event_keeps_its_fingerprint_over_upgrades(make_event, make_line) -> None:
+def test_a_stored_event_keeps_its_fingerprint_over_upgrades(make_event: Make, make_line: Make) -> None:
     """A new member of an event must be left out of the stored form while it has no value, or every old payment that is
     reported again would contradict itself."""
     assert fingerprint(event_to_json(make_event(make_line()))).hex() == GOLDEN_FINGERPRINT

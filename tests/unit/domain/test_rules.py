@@ -26,7 +26,7 @@ from app.domain.vat import VatRate
 
 Make = Callable[..., Any]
 CODE = "010460043993125621JgXJ5.T\x1d8005112000"
-SUPPLIER = {
+SUPPLIER: dict[str, Any] = {
     "supplier_inn": "7702203276",
     "supplier_name": 'ООО "Поставщик"',
     "supplier_phones": ("+74951234567",),
@@ -213,7 +213,7 @@ def test_words_of_the_new_format_in_an_old_kassa(make_receipt: Make, make_item: 
     ]
 
 
-BANK = {
+BANK: dict[str, Any] = {
     "paying_agent_operation": "Платеж",
     "paying_agent_phones": ("+74951234567",),
     "transfer_operator_name": "Банк",
@@ -221,7 +221,7 @@ BANK = {
     "transfer_operator_address": "Москва",
     "transfer_operator_phones": ("+74951234567",),
 }
-PAYING = {"paying_agent_phones": ("+74951234567",), "payment_operator_phones": ("+74951234567",)}
+PAYING: dict[str, Any] = {"paying_agent_phones": ("+74951234567",), "payment_operator_phones": ("+74951234567",)}
 
 
 @pytest.mark.parametrize(

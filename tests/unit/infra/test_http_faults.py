@@ -845,22 +845,37 @@ def test_the_promise_holds_on_uvloop(case: Callable[[HttpClients, Peer], Awaitab
         runner.run(run())
 
 
-@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-def test_nothing_leaves_after_the_deadline(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("cancelled", [False, True], ids=["deadline", "cancelled"])
+@pytest.mark.parametrize("size", [900_000, 16_000_000], ids=["kernel buffer", "our buffer"])
+@pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
+def test_nothing_leaves_after_the_end(
+    loop: Callable[[], asyncio.AbstractEventLoop], cancelled: bool, size: int
+) -> None:
     """What waits in our own and the kernel's buffers is thrown away, or a look-up after the deadline could lie."""
 
     async def run() -> None:
         async with peers() as start, open_http(LOOPBACK, ssl_context=NO_TRUST) as clients:
             peer = await start(receive_buffer=4096)
             peer.on_data = lambda conn: conn.transport.pause_reading()
-            call = clients.client().post(peer.url, content=MARK * 80_000, extensions={"deadline_seconds": 0.2})
-            await maybe_sent(call, "timeout", peer, arrived=0)
+            body = MARK.ljust(size, b".")
+            call = clients.client().post(
+                peer.url, content=body, extensions={"deadline_seconds": 5 if cancelled else 0.2}
+            )
+            if cancelled:
+                task = asyncio.create_task(call)
+                await peer.until(lambda: bool(peer.received))
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            else:
+                await maybe_sent(call, "timeout", peer, arrived=0)
             peer.on_data = lambda conn: None
             peer.connections[0].transport.resume_reading()
             await peer.until(lambda: peer.connections[0].lost)
             assert isinstance(peer.connections[0].lost_by, ConnectionResetError)
             assert not peer.requests
-            assert len(peer.received) < len(MARK) * 80_000
+            assert len(peer.received) < size
 
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(run())
