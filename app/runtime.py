@@ -11,6 +11,7 @@ from datetime import datetime
 from app import __version__
 from app.db import installation
 from app.db.group_commit import GroupCommitter
+from app.db.migrate import head
 from app.db.records import Acceptance, Accepted
 from app.db.unit_of_work import Database
 from app.infra.clock import DatabaseClock
@@ -107,19 +108,18 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
         drivers = Drivers(kassas, http, keys.box, settings.public_url)
         services = Services(
             merchants=Merchants(database, catalog, clock),
-            kassas=Kassas(database, catalog, kassas, drivers, keys.box, policy),
-            sources=Sources(database, catalog, sources, keys.box, policy, public_url=settings.public_url),
+            kassas=Kassas(database, catalog, drivers, keys.box, policy, clock),
+            sources=Sources(database, catalog, sources, keys.box, policy, clock, settings.public_url or ""),
             access=Access(database, keys.pepper, clock.now),
             endpoints=Endpoints(
                 database,
                 keys.box,
                 policy,
-                clock,
-                overlap_seconds=settings.rotation_overlap_seconds,
                 max_in_flight=settings.endpoint_max_in_flight,
+                rotation_overlap_seconds=settings.rotation_overlap_seconds,
             ),
             providers=Providers(kassas, sources),
-            health=Health(database, metrics),
+            health=Health(database, metrics, head()),
             catalog=catalog,
             intake=intake,
             actions=Actions(database=database, catalog=catalog, intake=intake, planner=planner),
@@ -137,6 +137,7 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
                 retry_cap_seconds=settings.retry_cap_seconds,
             ),
         )
+        stack.push_async_callback(services.access.close)
         yield Runtime(
             settings, database, keys, policy, http, kassas, sources, clock, metrics, services, planner, drivers
         )

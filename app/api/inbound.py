@@ -30,7 +30,6 @@ async def callback(request: Request) -> Response:
     return Response("OK", media_type="text/plain")
 
 
-# The address with a secret comes first: its last part would otherwise be read as a part of the plain one.
 router.add_route("/in/{source_id}/s-{secret}/{part}", receive, methods=["GET", "POST"], include_in_schema=False)
 router.add_route("/in/{source_id}/{part}", receive, methods=["GET", "POST"], include_in_schema=False)
 router.add_route("/callbacks/{kassa_id}/{secret}", callback, methods=["POST"], include_in_schema=False)

@@ -120,7 +120,7 @@ async def create_receipt(request: Request, body: ManualIn, key: KeyDep, services
     responses=documented("malformed-json", "validation-failed"),
 )
 async def change_receipts(body: BulkIn, services: ServicesDep, who: Writer) -> Response:
-    """A preview (the default) says what would be touched. Each receipt is treated as by its own action, none twice."""
+    """A preview (the default) only says what would be touched. Each receipt is treated as by its own action."""
     asked = body.filter
     wanted = ReceiptSearch(
         status=tuple(one.value for one in asked.status),
@@ -134,7 +134,8 @@ async def change_receipts(body: BulkIn, services: ServicesDep, who: Writer) -> R
         email=asked.email,
         phone=asked.phone,
     )
-    count, ids = await services.reads.matching(who.merchant_id, wanted, BULK_AT_ONCE)
+    count, found = await services.reads.matching(who.merchant_id, wanted, body.after, BULK_AT_ONCE + 1)
+    ids = found[:BULK_AT_ONCE]
     results = [] if body.preview else [await _one_of_many(services, who, one, body) for one in ids]
     return json_answer(
         {
@@ -143,6 +144,7 @@ async def change_receipts(body: BulkIn, services: ServicesDep, who: Writer) -> R
             "count": count,
             "ids": [public("rcpt", one) for one in ids],
             "results": results,
+            "next_after": public("rcpt", ids[-1]) if len(found) > len(ids) else None,
         }
     )
 

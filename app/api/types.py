@@ -1,5 +1,6 @@
 """Field types that several requests and answers share: money, ids, times and texts, each told once."""
 
+import math
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -112,3 +113,44 @@ def _utc(moment: datetime) -> datetime:
 
 Moment = Annotated[AwareDatetime, AfterValidator(_utc), BeforeValidator(_json_text)]
 """A moment in a request: RFC 3339 with any offset; one without an offset is refused, numbers are too."""
+
+
+Whole = Annotated[int, BeforeValidator(_json_integer)]
+"""A whole number that is no money; bounds are added where it is used."""
+
+_DEEPEST = 8
+
+
+def _storable(value: Any, depth: int = 0) -> Any:
+    """What PostgreSQL can keep as JSON: no NUL, no half of a surrogate pair, no infinite number."""
+    if depth > _DEEPEST:
+        raise ValueError(f"is nested deeper than {_DEEPEST} levels")
+    match value:
+        case str():
+            if "\x00" in value or any("\ud800" <= char <= "\udfff" for char in value):
+                raise ValueError("holds a character that cannot be stored")
+        case float() if not math.isfinite(value):
+            raise ValueError("holds a number that is not finite")
+        case dict():
+            for name, member in value.items():
+                _storable(name, depth + 1)
+                _storable(member, depth + 1)
+        case list():
+            for member in value:
+                _storable(member, depth + 1)
+        case _:
+            pass
+    return value
+
+
+JsonObject = Annotated[dict[str, Any], AfterValidator(_storable)]
+"""An object whose members only a plug-in knows."""
+
+
+def optional(**told: Any) -> Any:
+    """A member of a change that may be left out, but not be null where its type does not say so."""
+
+    def without_default(schema: dict[str, Any]) -> None:
+        schema.pop("default", None)
+
+    return Field(default=None, json_schema_extra=without_default, **told)

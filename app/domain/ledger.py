@@ -1,7 +1,8 @@
-"""What is left of a sale, line by line, after the receipts that took from it (refunds, or closings of a prepayment).
+"""What is left of a sale, line by line, after the receipts that took from it (refunds, and closings of a prepayment).
 
 Receipts carry no links between lines, so every line taken is laid to the line it names. Sums are conserved exactly:
-what fits no line is laid over all of them, and nothing is ever taken below zero.
+what fits no line is laid over all of them, and nothing is ever taken below zero. A closing moves money from a prepaid
+line to the line it handed over: what was given is returned as given (full_payment), what is open as it was prepaid.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -28,6 +29,11 @@ class LedgerLine:
     @property
     def item(self) -> Item:
         return self.items[0]
+
+    @property
+    def prepaid(self) -> bool:
+        """Still money before handing over: open, to be closed or returned as a prepayment."""
+        return self.item.payment_method.before_handing_over
 
     @property
     def untouched(self) -> bool:
@@ -97,17 +103,55 @@ class Ledger:
                 line.quantity_left += item.quantity
         return ledger
 
+    @classmethod
+    def of_sale(cls, sale: Receipt, later: Iterable[Receipt]) -> "Ledger":
+        """A sale after `later`: its refunds and, of a prepayment, its closings (every receipt that is no refund).
+
+        With closings the prepaid lines come first, then what was given. `left` is what can still be returned.
+        """
+        receipts = list(later)
+        closings = [receipt for receipt in receipts if not receipt.operation.is_refund]
+        refunds = [receipt for receipt in receipts if receipt.operation.is_refund]
+        if not closings:
+            ledger = cls.of(sale.items)
+        else:
+            ledger = cls.of(item for item in sale.items if item.payment_method.before_handing_over)
+            paid_before = ledger.left
+            ledger.take_all(closings)
+            given = cls.of(item for closing in closings for item in closing.items)
+            # A closing gives no more than it took from the prepayment: money that came with it is another payment's.
+            given.take_money(given.left - (paid_before - ledger.left))
+            at_once = cls.of(item for item in sale.items if not item.payment_method.before_handing_over)
+            ledger.lines += at_once.lines + given.lines
+        ledger.take_all(refunds)
+        return ledger
+
     @property
     def left(self) -> int:
         return sum(line.amount_left for line in self.lines)
 
+    @property
+    def open(self) -> "Ledger":
+        """The prepaid lines alone: what can still be closed."""
+        return Ledger([line for line in self.lines if line.prepaid])
+
+    @property
+    def handed_over(self) -> "Ledger":
+        """The lines that were given to the buyer."""
+        return Ledger([line for line in self.lines if not line.prepaid])
+
     def take_all(self, receipts: Iterable[Receipt]) -> None:
         """Note what these receipts took, oldest first."""
         for receipt in receipts:
-            unlaid, used = 0, set[int]()
+            used = set[int]()
+            unlaid = {True: 0, False: 0}
             for item in receipt.items:
-                unlaid += self._lay(item, used)
-            self.take_money(unlaid)
+                unlaid[item.payment_method.before_handing_over] += self._lay(item, used)
+            for prepaid, amount in unlaid.items():
+                phase = self.open if prepaid else self.handed_over
+                rest = amount - phase.left
+                phase.take_money(amount)
+                self.take_money(max(rest, 0))
 
     def take_money(self, amount: int) -> None:
         """Note a sum that names no line; more than is left takes everything."""
@@ -119,6 +163,12 @@ class Ledger:
     def spread(self, amount: int) -> list[int]:
         """A sum laid over what is left, by the largest remainder."""
         return allocate(amount, [line.amount_left for line in self.lines])
+
+    def shares(self, amount: int) -> list[Item]:
+        """Lines that carry this sum: everything that is left, or a share of each line."""
+        if amount == self.left:
+            return [item for line in self.lines if line.amount_left for item in line.rest()]
+        return [line.share(part) for line, part in zip(self.lines, self.spread(amount), strict=True) if part]
 
     def _lay(self, item: Item, used: set[int]) -> int:
         """Lay one taken line to the lines of the sale; the answer is what found no place."""
@@ -162,8 +212,13 @@ def _same_name(sold: Item, other: Item) -> bool:
     return sold.name == other.name and sold.sku == other.sku
 
 
+def _same_name_and_phase(sold: Item, other: Item) -> bool:
+    phases = (sold.payment_method.before_handing_over, other.payment_method.before_handing_over)
+    return _same_name(sold, other) and phases[0] is phases[1]
+
+
 def _same_sku_or_name(sold: Item, other: Item) -> bool:
     return sold.name == other.name or (sold.sku is not None and sold.sku == other.sku)
 
 
-_TIERS: tuple[Matches, ...] = (_same_thing, _same_name, _same_sku_or_name)
+_TIERS: tuple[Matches, ...] = (_same_thing, _same_name_and_phase, _same_name, _same_sku_or_name)

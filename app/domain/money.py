@@ -105,11 +105,11 @@ def fit_line(amount: int, quantity: Decimal, decimals: int = 3) -> list[tuple[De
     if quantity == int(quantity):
         dear //= scale
         return [_line(int(quantity) - dear, 1, low), _line(dear, 1, low + 1)]
-    for parts in (dear, dear - 1):
-        lines = [_line(int(units) - parts, scale, low), _line(parts, scale, low + 1)]
-        if parts > 0 and sum(line[2] for line in lines) == amount and all(line[2] for line in lines):
-            return lines
-    return [_as_one(amount)]
+    lines = [_line(int(units) - dear, scale, low), _line(dear, scale, low + 1)]
+    if lines[0][2] + lines[1][2] != amount:
+        # Both halves of a kopeck were rounded up: one part less at the dearer price takes the surplus away.
+        lines = [_line(int(units) - dear + 1, scale, low), _line(dear - 1, scale, low + 1)]
+    return lines
 
 
 def _single_price(amount: int, quantity: Decimal) -> int | None:

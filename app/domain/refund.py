@@ -35,11 +35,12 @@ class Remaining:
 
 
 def remaining(sale: Receipt, already: Sequence[Receipt]) -> list[Remaining]:
-    """What is left of a sale after the refunds in `already` (none of them cancelled or rejected), in its order.
+    """What can still be returned of a sale, line by line, after the receipts in `already` (see `refund_receipt`).
 
-    Lines that differ by a split kopeck count as one; the amounts sum to what is left of the whole.
+    Lines that differ by a split kopeck count as one. Of a prepayment with closings the open lines come first, then what
+    was given. The amounts sum to what is left of the whole.
     """
-    return [Remaining(line.item, line.amount_left, line.quantity_left) for line in _ledger(sale, already).lines]
+    return [Remaining(line.item, line.amount_left, line.quantity_left) for line in Ledger.of_sale(sale, already).lines]
 
 
 def refund_receipt(
@@ -47,9 +48,10 @@ def refund_receipt(
 ) -> Plan:
     """The receipt of a refund, or what hinders it.
 
-    `already`: every receipt that took from this sale and is not cancelled or rejected. Of a prepayment its closings
-    belong there too; what was closed is returned from the closing's receipt. Money goes back as the event says, else
-    electronic; the contact is the event's, else the sale's. Raises ValueError when `sale` is itself a refund.
+    `already`: the sale's refunds and, of a prepayment, its closings; none of them cancelled or rejected. What is open
+    of a prepayment goes back as it was prepaid, what was closed as it was given (full_payment, straight rate); a sum
+    takes from the open part first. Money goes back as the event says, else electronic; the contact is the event's,
+    else the sale's. Raises ValueError when `sale` is itself a refund.
     """
     if sale.operation.is_refund:
         raise ValueError("only a sale or a purchase can be refunded")
@@ -57,7 +59,7 @@ def refund_receipt(
     payments = parse_payments(event, PaymentKind.ELECTRONIC, refusals)
     if refusals:
         return Refused(tuple(refusals))
-    ledger = _ledger(sale, already)
+    ledger = Ledger.of_sale(sale, already)
     if event.amount > ledger.left:
         return _exceeds("#/amount", event.amount, ledger.left)
     if event.items:
@@ -65,17 +67,8 @@ def refund_receipt(
         if isinstance(found, Held):
             return found
         lines, origin = found, event.items_origin or "event"
-    elif event.amount == ledger.left:
-        untouched = all(line.untouched for line in ledger.lines)
-        lines = (
-            list(sale.items)
-            if untouched
-            else [item for line in ledger.lines if line.amount_left for item in line.rest()]
-        )
-        lines, origin = [_returned(item) for item in lines], "sale"
     else:
-        shares = zip(ledger.lines, ledger.spread(event.amount), strict=True)
-        lines, origin = [_reduced(line.share(part)) for line, part in shares if part], "spread"
+        lines, origin = _by_sum(event.amount, sale, already, ledger)
     receipt = replace(
         sale,
         operation=sale.operation.reverse,
@@ -106,10 +99,21 @@ def named(item: EventItem, lines: Sequence[LedgerLine]) -> list[LedgerLine]:
     return [line for line in lines if line.item.name.casefold() == name]
 
 
-def _ledger(sale: Receipt, already: Sequence[Receipt]) -> Ledger:
-    ledger = Ledger.of(sale.items)
-    ledger.take_all(already)
-    return ledger
+def _by_sum(amount: int, sale: Receipt, already: Sequence[Receipt], ledger: Ledger) -> tuple[list[Item], str]:
+    """Everything that is left, or a sum laid over it."""
+    if amount == sale.total and not already:
+        return [_returned(item) for item in sale.items], "sale"
+    origin = "sale" if amount == ledger.left else "spread"
+    if any(not receipt.operation.is_refund for receipt in already):
+        # What nobody was given yet goes back before what was handed over.
+        still_open = min(amount, ledger.open.left)
+        return [*_laid(still_open, ledger.open), *_laid(amount - still_open, ledger.handed_over)], origin
+    return _laid(amount, ledger), origin
+
+
+def _laid(amount: int, ledger: Ledger) -> list[Item]:
+    back = _returned if amount == ledger.left else _reduced
+    return [back(item) for item in ledger.shares(amount)]
 
 
 def _by_lines(event: PaymentEvent, ledger: Ledger) -> list[Item] | Held:

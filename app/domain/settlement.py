@@ -30,7 +30,7 @@ _OF_THE_GOODS = frozenset({VatRate.VAT10, VatRate.VAT110, VatRate.VAT0})
 
 def open_amount(sale: Receipt, already_settled: Sequence[Receipt], already_refunded: Sequence[Receipt]) -> int:
     """Kopecks of a prepayment that are neither closed nor returned."""
-    return _ledger(sale, already_settled, already_refunded).left
+    return _open(sale, already_settled, already_refunded).left
 
 
 def settlement_receipt(
@@ -50,14 +50,14 @@ def settlement_receipt(
     pass None when the sale's rates were named by its source. It never replaces 10 % and 0 %, which belong to the
     goods; a rate named by this event wins. Without lines in the event everything open is closed as it was prepaid,
     or a part of it in proportion; an advance is closed under `defaults` (it was paid for nothing known yet).
-    `already_refunded` are refunds of the prepayment itself, not of its closings. Money paid now is not part of a
-    closing: it is a payment of its own, with its lines and `prepaid` among its payments.
+    Of `already_refunded` only what went back as a prepayment counts; a return of what was given opens nothing. Money
+    paid now is not part of a closing: it is a payment of its own, with its lines and `prepaid` among its payments.
     """
     refusals = [*money_findings(event), *item_findings(event)]
     payments = parse_payments(event, PaymentKind.PREPAID, refusals)
     if any(payment.kind is not PaymentKind.PREPAID for payment in payments):
         refusals.append(_MONEY_NOW)
-    ledger = _ledger(sale, already_settled, already_refunded)
+    ledger = _open(sale, already_settled, already_refunded)
     if not ledger.lines and not refusals:
         return Planned((), "sale", ("not_a_prepayment",))
     closing = _Closing(event, today, vat_on_service_day, defaults or Defaults(), refusals)
@@ -88,12 +88,8 @@ _MONEY_NOW = Finding(
 )
 
 
-def _ledger(sale: Receipt, already_settled: Sequence[Receipt], already_refunded: Sequence[Receipt]) -> Ledger:
-    whole = Ledger.of(sale.items)
-    whole.take_all(already_refunded)
-    prepaid = Ledger([line for line in whole.lines if line.item.payment_method.before_handing_over])
-    prepaid.take_all(already_settled)
-    return prepaid
+def _open(sale: Receipt, already_settled: Sequence[Receipt], already_refunded: Sequence[Receipt]) -> Ledger:
+    return Ledger.of_sale(sale, [*already_settled, *already_refunded]).open
 
 
 class _Closing:
@@ -117,11 +113,8 @@ class _Closing:
             return self._named_lines(ledger.lines), self._event.items_origin or "event"
         if self.refusals:
             return [], ""
-        if self._event.amount == ledger.left:
-            rest = [item for line in ledger.lines if line.amount_left for item in line.rest()]
-            return [self._closed(item) for item in rest], "sale"
-        shares = zip(ledger.lines, ledger.spread(self._event.amount), strict=True)
-        return [self._closed(line.share(part)) for line, part in shares if part], "spread"
+        origin = "sale" if self._event.amount == ledger.left else "spread"
+        return [self._closed(item) for item in ledger.shares(self._event.amount)], origin
 
     def _named_lines(self, prepaid: Sequence[LedgerLine]) -> list[Item]:
         given = [item.amount for item in self._event.items]

@@ -9,7 +9,6 @@ from uuid import UUID
 from app.db.repos import audit, lanes_read
 from app.db.repos import endpoints as repo
 from app.db.repos.endpoints import DeliveryRow, EndpointRow
-from app.db.repos.lanes_read import LaneState
 from app.db.repos.paging import Position
 from app.db.repos.settings import merchant
 from app.db.unit_of_work import Database, Tx, database_now
@@ -22,6 +21,7 @@ from app.outbound.messages import message_body
 from app.outbound.signing import new_secret
 from app.queue import lanes
 from app.queue.replay import replay, tell_one
+from app.services.lane_view import LaneView, lane_view
 from app.services.sealed import NotValid
 
 TEST_TYPE = "endpoint.test"
@@ -43,7 +43,7 @@ class EndpointView:
     """An endpoint without its secrets, and how much waits for it. `secret` is told when it was just made, only then."""
 
     endpoint: EndpointRow
-    lane: LaneState
+    lane: LaneView
     secret: str | None = None
 
 
@@ -110,7 +110,7 @@ class Endpoints:
             rows = await repo.page(tx, merchant_id, before, limit)
         async with self._database.pipeline() as tx:
             states = await lanes_read.states(tx, merchant_id, [row.id for row in rows])
-        return [EndpointView(row, states[row.id]) for row in rows]
+        return [EndpointView(row, lane_view(states[row.id])) for row in rows]
 
     async def read(self, merchant_id: UUID, endpoint_id: UUID) -> EndpointView:
         async with self._database.tenant(merchant_id) as tx:
@@ -262,7 +262,7 @@ class Endpoints:
         return self._box.seal(secret.encode(), self._where(column, merchant_id, endpoint_id))
 
     async def _view(self, tx: Tx, row: EndpointRow, secret: str | None = None) -> EndpointView:
-        return EndpointView(row, (await lanes_read.states(tx, row.merchant_id, [row.id]))[row.id], secret)
+        return EndpointView(row, lane_view((await lanes_read.states(tx, row.merchant_id, [row.id]))[row.id]), secret)
 
     async def _noted(self, tx: Tx, actor: str, action: str, row: EndpointRow, data: dict[str, Any]) -> None:
         await audit.record(tx, actor, action, merchant_id=row.merchant_id, object_id=public("whe", row.id), data=data)

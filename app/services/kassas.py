@@ -10,7 +10,6 @@ from pydantic_core import to_jsonable_python
 
 from app.db.repos import audit, lanes_read, merchants
 from app.db.repos import kassas as repo
-from app.db.repos.lanes_read import LaneState
 from app.db.repos.paging import Position
 from app.db.repos.settings import KassaRow, merchant
 from app.db.unit_of_work import Database, Tx
@@ -27,6 +26,7 @@ from app.services.alerts import kassa_paused, kassa_resumed
 from app.services.catalog import Catalog
 from app.services.defaults import check_defaults, check_kassa_answers, check_place, check_timezone, given
 from app.services.drivers import Drivers
+from app.services.lane_view import LaneView, lane_view
 from app.services.sealed import checked, hash_url_secret, new_url_secret, plain, seal_json
 
 log = structlog.get_logger(__name__)
@@ -45,10 +45,10 @@ CHECK_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class KassaView:
-    """A kassa without its secrets, with its lane and what its provider can do."""
+    """A kassa without its secrets, with its lane."""
 
     kassa: KassaRow
-    lane: LaneState
+    lane: LaneView
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ class Kassas:
             rows = await repo.page(tx, merchant_id, before, limit)
         async with self._database.pipeline() as tx:
             states = await lanes_read.states(tx, merchant_id, [row.id for row in rows])
-        return [KassaView(row, states[row.id]) for row in rows]
+        return [KassaView(row, lane_view(states[row.id])) for row in rows]
 
     async def read(self, merchant_id: UUID, kassa_id: UUID) -> KassaView:
         async with self._database.tenant(merchant_id) as tx:
@@ -309,7 +309,7 @@ class Kassas:
             await kassa_resumed(tx, row)
 
     async def _view(self, tx: Tx, row: KassaRow) -> KassaView:
-        return KassaView(row, (await lanes_read.states(tx, row.merchant_id, [row.id]))[row.id])
+        return KassaView(row, lane_view((await lanes_read.states(tx, row.merchant_id, [row.id]))[row.id]))
 
     async def _noted(self, tx: Tx, actor: str, action: str, row: KassaRow, data: dict[str, Any]) -> None:
         await audit.record(tx, actor, action, merchant_id=row.merchant_id, object_id=public("kas", row.id), data=data)

@@ -119,12 +119,14 @@ class Reads:
             rows = await receipt_reads.page(tx, merchant_id, self._filter(merchant_id, wanted), before, limit)
         return [Shown(self._receipt_view(row, masked), (row.created_at, row.id)) for row in rows]
 
-    async def matching(self, merchant_id: UUID, wanted: ReceiptSearch, limit: int) -> tuple[int, list[UUID]]:
-        """How many receipts match, and the oldest of them: what an action in bulk is about to touch."""
+    async def matching(
+        self, merchant_id: UUID, wanted: ReceiptSearch, after: UUID | None, limit: int
+    ) -> tuple[int, list[UUID]]:
+        """How many receipts match, and the oldest ones behind `after`: what an action in bulk is about to touch."""
         narrowed = self._filter(merchant_id, wanted)
         async with self._database.tenant(merchant_id) as tx:
             count = await receipt_reads.count(tx, merchant_id, narrowed)
-            return count, await receipt_reads.ids(tx, merchant_id, narrowed, limit)
+            return count, await receipt_reads.ids(tx, merchant_id, narrowed, after, limit)
 
     async def timeline(self, merchant_id: UUID, receipt_id: UUID) -> list[Json]:
         """Every state, exchange, decision and actor of a receipt in order; contacts in exchanges are always masked."""

@@ -181,6 +181,11 @@ def failure_json(
     return failure | {name: masked_json(fact) for name, fact in facts.items() if fact is not None}
 
 
+def held_failure(held: Held, at: datetime) -> Json:
+    """The `failure` member of a receipt that waits: the reason, and everything that is missing at once."""
+    return failure_json(held.reason.value, at=at, missing=held.missing, limit=held.limit)
+
+
 def missing_json(missing: Sequence[Missing]) -> list[Json]:
     """What a held event or receipt lacks: which member (a JSON pointer into the event), in both languages, and who."""
     return [
@@ -294,8 +299,3 @@ def _attempt_view(attempt: AttemptRow, exchanges: list[Json]) -> Json:
             "exchanges": exchanges,
         },
     }
-
-
-def held_failure(held: Held, at: datetime) -> Json:
-    """The `failure` member of a receipt that waits: the reason, and everything that is missing at once."""
-    return failure_json(held.reason.value, at=at, missing=held.missing, limit=held.limit)

@@ -154,6 +154,7 @@ class BulkIn(RequestModel):
     action: Literal["retry", "cancel"]
     filter: ReceiptFilterIn
     preview: Flag = Field(default=True, description="True: only say what would be touched. False: do it.")
+    after: ReceiptId | None = Field(default=None, description="`next_after` of the call before, to go on behind it.")
     reason: Reason | None = Field(default=None, description="Of a cancellation; goes into each history.")
 
 
@@ -167,10 +168,11 @@ class BulkResult(ResponseModel):
 
 
 class BulkOut(ResponseModel):
-    """The oldest receipts that match come first; call again while `count` is above the number of results."""
+    """The oldest receipts that match come first."""
 
     action: str
     preview: bool
     count: int = Field(description="How many receipts match the filter.")
     ids: list[ReceiptId] = Field(description="The ones that are touched by this call, or would be.")
     results: list[BulkResult] = Field(description="Empty in a preview.")
+    next_after: ReceiptId | None = Field(description="Give it as `after` to go on; null when these were the last.")

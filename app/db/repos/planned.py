@@ -81,14 +81,17 @@ async def move_receipt(tx: Tx, before: ReceiptRow, after: ReceiptRow) -> None:
         update(receipts)
         .where(receipts.c.merchant_id == before.merchant_id, receipts.c.id == before.id)
         .values(
-            status=after.status,
-            sequence=after.sequence,
-            failure=after.failure,
-            fiscal=after.fiscal,
-            fn=after.fn,
-            fd=after.fd,
-            fpd=after.fpd,
-            updated_at=after.updated_at,
+            # A dict, because a column called `fn` collides with SQLAlchemy's own argument.
+            {
+                "status": after.status,
+                "sequence": after.sequence,
+                "failure": after.failure,
+                "fiscal": after.fiscal,
+                "fn": after.fn,
+                "fd": after.fd,
+                "fpd": after.fpd,
+                "updated_at": after.updated_at,
+            }
         )
     )
 

@@ -59,10 +59,12 @@ async def page(
     return [ReceiptRow(**row._mapping) for row in found]
 
 
-async def ids(tx: Tx, merchant_id: UUID, wanted: ReceiptFilter, limit: int) -> list[UUID]:
-    """Ids of the oldest receipts that match, oldest first: a backlog is worked off in its order."""
+async def ids(tx: Tx, merchant_id: UUID, wanted: ReceiptFilter, after: UUID | None, limit: int) -> list[UUID]:
+    """Ids of the receipts that match behind one of them, oldest first: a backlog is worked off in its order."""
     query = _narrowed(select(receipts.c.id), merchant_id, wanted)
-    found = await tx.execute(query.order_by(receipts.c.created_at, receipts.c.id).limit(limit))
+    if after is not None:
+        query = query.where(receipts.c.id > after)
+    found = await tx.execute(query.order_by(receipts.c.id).limit(limit))
     return list(found.scalars())
 
 

@@ -32,6 +32,8 @@ EXPECTED = [
     "wire_not_sent",
     "payload_not_supported",
     "contact_missing",
+    "lookup_failed",
+    "resolved_by_person",
 ]
 
 

@@ -77,7 +77,7 @@ def test_every_fitted_line_is_exact_and_nothing_is_lost(amount: int, quantity: D
     lines = fit_line(amount, quantity)
     assert len(lines) <= 2
     assert sum(line[2] for line in lines) == amount
-    assert all(cost == line_amount(price, part) and price > 0 and part > 0 for part, price, cost in lines)
+    assert all(cost == line_amount(price, part) and price > 0 and part > 0 and cost > 0 for part, price, cost in lines)
     if lines != [(Decimal(1), amount, amount)]:
         assert sum(line[0] for line in lines) == quantity
     elif quantity == int(quantity) and quantity > 1:

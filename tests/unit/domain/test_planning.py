@@ -256,6 +256,10 @@ def test_a_payment_without_lines(make_event: Make, make_settings: Make, today: d
     assert plan.items_origin == "default"
     nameless = make_settings(Defaults(VatRate.NONE, PaymentMethod.FULL_PAYMENT, PaymentObject.SERVICE))
     assert only(plan_sale(event, nameless, today)).items[0].name == "Оплата заказа 7"
+    quoted = plan_sale(replace(event, description="Заказ «7»"), nameless, today)
+    assert only(quoted).items[0].name == 'Заказ "7"'
+    assert isinstance(quoted, Planned)
+    assert quoted.notes == ("name_fitted: #/items quotes",)
     assert gaps(plan_sale(replace(event, description="🎉"), nameless, today)) == [("items", "#/items")]
 
 
@@ -331,6 +335,29 @@ def test_a_buyer_without_contact(make_event: Make, make_line: Make, make_setting
     assert plan.notes == ("contact_unusable", "contact_fallback")
     by_phone = make_event(make_line(), customer=Customer(email="no address", phone="+79990000000"))
     assert only(plan_sale(by_phone, make_settings(), today)).customer == Customer(phone="+79990000000")
+
+
+def test_a_name_without_a_printable_sign(make_event: Make, make_line: Make, make_settings: Make, today: date) -> None:
+    assert gaps(plan_sale(make_event(make_line(name="🎉")), make_settings(), today)) == [("name", "#/items/0/name")]
+
+
+@pytest.mark.parametrize("place", ["Москва", "https://shop.example/" + "a" * 256])
+def test_a_place_that_is_no_site_waits_for_the_operator(
+    place: str, make_event: Make, make_line: Make, make_settings: Make, today: date
+) -> None:
+    plan = plan_sale(make_event(make_line()), make_settings(place=place), today)
+    assert gaps(plan) == [("place", "#")]
+    assert isinstance(plan, Held)
+    assert plan.missing[0].who is Who.OPERATOR
+
+
+def test_the_measure_of_the_settings_comes_before_the_piece(
+    make_event: Make, make_line: Make, make_settings: Make, today: date
+) -> None:
+    hourly = Defaults(VatRate.NONE, PaymentMethod.FULL_PAYMENT, PaymentObject.SERVICE, Measure.HOUR)
+    event = make_event(make_line(100_00, "2"), make_line(100_00, "1.5"), make_line(measure="day"))
+    items = only(plan_sale(event, make_settings(hourly), today)).items
+    assert [item.measure for item in items] == [Measure.HOUR, Measure.HOUR, Measure.DAY]
 
 
 def test_payments_are_added_up_by_kind(make_event: Make, make_line: Make, make_settings: Make, today: date) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from app.domain.ffd import Measure, Operation, PaymentKind, PaymentMethod, Payme
 from app.domain.plan import Held, HeldReason, Planned, Refused
 from app.domain.planning import Defaults, plan_sale
 from app.domain.receipt import Customer, MarkingCode, Payment, Receipt
-from app.domain.refund import refund_receipt
+from app.domain.refund import refund_receipt, remaining
 from app.domain.settlement import open_amount, settlement_receipt
 from app.domain.vat import VatRate
 
@@ -182,6 +181,15 @@ def test_lines_of_the_event_are_closed_as_they_are_given(
     assert held(close(make_closing(make_line(50_00, sku="B", name="🎉")), sale))[1] == [("name", "#/items/0/name")]
 
 
+def test_lines_of_a_closing_are_fitted_to_the_kopeck(prepaid: Receipt, make_closing: Make, make_line: Make) -> None:
+    event = make_closing(make_line(333_33, "3", name="Полка «Лофт»", amount=1000_00))
+    plan = close(event, prepaid)
+    lines = [(item.name, str(item.quantity), item.price) for item in only(plan).items]
+    assert lines == [('Полка "Лофт"', "2", 333_33), ('Полка "Лофт"', "1", 333_34)]
+    assert isinstance(plan, Planned)
+    assert plan.notes == ("name_fitted: #/items/0 quotes", "line_split: #/items/0")
+
+
 def test_marked_goods_wait_for_their_codes(make_receipt: Make, make_item: Make, make_closing: Make) -> None:
     sale = make_receipt(make_item(payment_object=PaymentObject.COMMODITY_WITH_MARKING, **PREPAID))
     plan = close(make_closing(amount=100_00), sale)
@@ -262,6 +270,54 @@ def test_the_rest_paid_at_handing_over_is_a_payment_of_its_own(
     assert receipt.paid(PaymentKind.PREPAID) == 3660_00
 
 
+def test_goods_that_were_given_come_back_as_given(prepaid: Receipt, make_closing: Make) -> None:
+    closing = only(close(make_closing(amount=12200_00), prepaid))
+    back = make_closing(amount=12200_00, type=EventType.REFUND_SUCCEEDED)
+    refund = only(refund_receipt(back, prepaid, [closing], TODAY))
+    assert refund.operation is Operation.SELL_REFUND
+    assert refund.items == closing.items
+    assert refund.payments == (Payment(PaymentKind.ELECTRONIC, 12200_00),)
+    assert held(refund_receipt(back, prepaid, [closing, refund], TODAY))[2] == 0
+    assert held(close(make_closing(amount=1), prepaid, closing, refunded=[refund]))[2] == 0
+
+
+def test_what_is_open_goes_back_before_what_was_given(prepaid: Receipt, make_closing: Make, make_line: Make) -> None:
+    closing = only(close(make_closing(amount=2200_00), prepaid))
+    back = make_closing(amount=11000_00, type=EventType.REFUND_SUCCEEDED)
+    refund = only(refund_receipt(back, prepaid, [closing], TODAY))
+    assert [(item.payment_method, item.vat, item.amount) for item in refund.items] == [
+        (PaymentMethod.FULL_PREPAYMENT, VatRate.VAT122, 10000_00),
+        (PaymentMethod.FULL_PAYMENT, VatRate.VAT22, 1000_00),
+    ]
+    assert open_amount(prepaid, [closing], [refund]) == 0
+    assert [line.amount for line in remaining(prepaid, [closing, refund])] == [0, 1200_00]
+    named = make_closing(make_line(12200_00, name="Шкаф"), type=EventType.REFUND_SUCCEEDED)
+    whole = only(refund_receipt(named, prepaid, [closing], TODAY))
+    assert sorted(item.amount for item in whole.items) == [2200_00, 10000_00]
+
+
+def test_a_closing_never_makes_more_returnable_than_was_paid(
+    prepaid: Receipt, make_receipt: Make, make_item: Make
+) -> None:
+    with_money = make_receipt(make_item(20000_00, name="Шкаф"))
+    assert sum(line.amount for line in remaining(prepaid, [with_money])) == prepaid.total
+    unrelated = make_receipt(make_item(500_00))
+    paid_at_once = make_receipt(make_item(name="Кружка"))
+    assert sum(line.amount for line in remaining(paid_at_once, [unrelated])) == paid_at_once.total
+
+
+def test_a_foreign_return_counts_on_its_own_side(
+    prepaid: Receipt, make_receipt: Make, make_item: Make, make_closing: Make
+) -> None:
+    closing = only(close(make_closing(amount=2200_00), prepaid))
+    given = make_receipt(make_item(2000_00, name="Возврат"), operation=Operation.SELL_REFUND)
+    assert open_amount(prepaid, [closing], [given]) == 10000_00
+    advance = make_receipt(make_item(2000_00, name="Возврат", **PREPAID), operation=Operation.SELL_REFUND)
+    assert open_amount(prepaid, [closing], [advance]) == 8000_00
+    more = make_receipt(make_item(3000_00, name="Возврат"), operation=Operation.SELL_REFUND)
+    assert open_amount(prepaid, [closing], [more]) == 9200_00
+
+
 @given(data=st.data(), whole=st.lists(st.integers(1, 10**6), min_size=1, max_size=4))
 @settings(max_examples=200, deadline=None)
 def test_received_is_closed_and_returned_and_open(
@@ -272,19 +328,26 @@ def test_received_is_closed_and_returned_and_open(
     refunded: list[Receipt] = []
     for _ in range(data.draw(st.integers(1, 6))):
         amount = data.draw(st.integers(1, sale.total))
-        left = open_amount(sale, closed, refunded)
+        still_open = open_amount(sale, closed, refunded)
         if data.draw(st.booleans()):
             plan = close(make_closing(amount=amount), sale, *closed, refunded=refunded)
-            done = closed
+            limit, done = still_open, closed
         else:
             back = make_closing(amount=amount, type=EventType.REFUND_SUCCEEDED)
             plan = refund_receipt(back, sale, [*refunded, *closed], TODAY)
-            done = refunded
-        if amount > left:
-            assert held(plan)[2] == left
-        else:
-            done.append(only(plan))
-            assert open_amount(sale, closed, refunded) == left - amount
-    totals = sum(receipt.total for receipt in (*closed, *refunded))
-    assert sale.total == totals + open_amount(sale, closed, refunded)
-    assert all(item.quantity == Decimal(1) for receipt in closed for item in receipt.items)
+            limit, done = sale.total - sum(receipt.total for receipt in refunded), refunded
+        if amount > limit:
+            assert held(plan)[2] == limit
+            continue
+        done.append(only(plan))
+        assert done[-1].total == amount
+        assert open_amount(sale, closed, refunded) == max(still_open - amount, 0)
+        before = sum(
+            item.amount
+            for receipt in refunded
+            for item in receipt.items
+            if item.payment_method is PaymentMethod.FULL_PREPAYMENT
+        )
+        assert sale.total == sum(receipt.total for receipt in closed) + before + open_amount(sale, closed, refunded)
+        left = sum(line.amount for line in remaining(sale, [*closed, *refunded]))
+        assert left == sale.total - sum(receipt.total for receipt in refunded) >= 0

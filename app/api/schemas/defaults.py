@@ -1,0 +1,38 @@
+"""Answers for silent events, as a kassa, a branch and a source may give them."""
+
+from typing import Any
+
+from pydantic import Field
+
+from app.api.schemas.lines import MeasureName, MethodName, ObjectName, TaxationName, VatName
+from app.api.types import RequestModel, ResponseModel, ShortText
+
+
+class DefaultsIn(RequestModel):
+    """What a line takes when the event does not say it; null takes an answer away."""
+
+    vat: VatName | None = Field(default=None, description="VAT rate of a sale of today. Has no default of ours.")
+    payment_method: MethodName | None = Field(
+        default=None,
+        description="What a payment is: `full_prepayment` (known goods, paid before they are given), `prepayment`, "
+        "`advance`, `full_payment` (given with the payment). Has no default of ours.",
+    )
+    payment_object: ObjectName | None = Field(default=None, description="What is sold, such as `service`.")
+    measure: MeasureName | None = Field(default=None, description="Unit of the quantity, such as `piece`.")
+    item_name: ShortText | None = Field(default=None, description="Name of the line when the event has no lines.")
+    taxation: TaxationName | None = Field(default=None, description="Which of the kassa's taxation systems.")
+
+    def given(self) -> dict[str, Any]:
+        """Members that were sent, null ones too."""
+        return self.model_dump(exclude_unset=True)
+
+
+class DefaultsOut(ResponseModel):
+    """The answers there are; null: none."""
+
+    vat: str | None = None
+    payment_method: str | None = None
+    payment_object: str | None = None
+    measure: str | None = None
+    item_name: str | None = None
+    taxation: str | None = None

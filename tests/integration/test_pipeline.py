@@ -1,0 +1,219 @@
+"""From payment to receipt through the real driver, over real HTTP, with a real database; the tape is the judge."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from app.domain.errors import DuplicateEvent
+from app.domain.receipt import Customer
+from tests.support import rows
+from tests.support.world import World, open_world
+
+
+@pytest.fixture
+async def world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
+    async with open_world(database_url, tmp_path) as found:
+        yield found
+
+
+async def test_a_payment_becomes_one_receipt(world: World) -> None:
+    event = await world.pay()
+    assert (await world.receipt(event)).status == "queued"
+    async with world.working():
+        row = await world.status(event, "fiscalized")
+    (document,) = await world.tape(row.provider_id)
+    assert (row.fn, row.fd, row.fpd) == (document["fn"], document["fd"], str(document["fpd"]))
+    assert document["total"] == row.total == 199_000
+    assert row.sequence == 1
+    assert await world.timeline(row.id) == ["planned", "marked", "fiscalized"]
+
+
+async def test_the_same_payment_again_is_the_same_event(world: World) -> None:
+    first = await world.pay("p-1")
+    async with world.working():
+        await world.status(first, "fiscalized")
+        assert await world.pay("p-1") == first
+        with pytest.raises(DuplicateEvent) as other:
+            await world.pay("p-1", amount=1_00)
+        await world.idle()
+    assert other.value.facts["existing_id"] == f"evt_{first.hex}"
+    assert len(await world.tape()) == 1
+
+
+async def test_fifty_presses_at_once_are_one_receipt(world: World) -> None:
+    events = await asyncio.gather(*(world.pay("p-1", occurred_at=_noon()) for _ in range(50)))
+    assert len(set(events)) == 1
+    async with world.working(2):
+        await world.status(events[0], "fiscalized")
+        await world.idle()
+    assert len(await world.tape()) == 1
+
+
+async def test_a_lost_answer_is_looked_up_and_never_resent(world: World) -> None:
+    await world.fault("drop_after", times=1)
+    event = await world.pay()
+    async with world.working():
+        row = await world.status(event, "fiscalized")
+    assert len(await world.tape()) == 1
+    assert "unknown" in await world.timeline(row.id)
+
+
+async def test_a_request_that_never_arrived_is_sent_again_under_the_same_id(world: World) -> None:
+    """The register shows nothing: only after the visibility delay is it sent again."""
+    await world.fault("drop_before", times=1)
+    world.runtime.settings.freshness_seconds = 0.3
+    event = await world.pay()
+    before = (await world.receipt(event)).provider_id
+    async with world.working():
+        await world.until(lambda: _is(world, event, "unknown"))
+        await rows.move_time(world.runtime.database, 120)
+        row = await world.status(event, "fiscalized")
+    assert row.provider_id == before
+    assert (row.version, row.marks) == (1, 2)
+    assert len(await world.tape()) == 1
+    assert "not_found" in await world.timeline(row.id)
+
+
+async def test_a_queued_receipt_is_polled(world: World) -> None:
+    await world.fault("queue", times=1, params={"polls": 2})
+    event = await world.pay()
+    async with world.working():
+        await world.status(event, "accepted")
+        row = await world.status(event, "fiscalized", seconds=40)
+    assert row.sequence == 2, "accepted and fiscalized are told"
+    assert len(await world.tape()) == 1
+
+
+async def test_a_refusal_is_final_and_says_who_acts(world: World) -> None:
+    await world.fault(
+        "refuse",
+        times=1,
+        params={"type": "UNAVAILABLE_VALUE", "path": "$.loc.billing_place", "desc": "Место недоступно"},
+    )
+    event = await world.pay()
+    async with world.working():
+        row = await world.status(event, "rejected")
+    assert row.failure is not None
+    assert row.failure["code"] == "place_not_registered"
+    assert row.failure["who"] in ("operator", "merchant")
+    assert await world.tape() == []
+
+
+async def test_refused_credentials_pause_the_kassa_and_burn_no_attempt(world: World) -> None:
+    await world.fault("unauthorized", times=None)
+    events = [await world.pay() for _ in range(5)]
+    async with world.working():
+        await world.until(lambda: _paused(world))
+        for event in events:
+            await world.until(lambda event=event: _is(world, event, "queued"))
+        await world.http.delete(f"{world.simulator_url}/faults")
+        for event in events:
+            await world.status(event, "fiscalized")
+    assert len(await world.tape()) == 5
+    told = "SELECT count(*) FROM messages WHERE type = :t"
+    assert await rows.scalar(world.runtime.database, told, t="kassa.paused") == 1
+    assert await rows.scalar(world.runtime.database, told, t="kassa.resumed") == 1
+
+
+async def test_a_refund_waits_for_its_sale_and_follows_it(world: World) -> None:
+    sale = await world.pay("p-1")
+    refund = await world.refund("r-1", "p-1", 199_000)
+    async with world.working():
+        await world.status(refund, "fiscalized")
+    documents = await world.tape()
+    assert [d["operation"] for d in documents] == ["sell", "sell_refund"]
+    assert (await world.receipt(sale)).status == "fiscalized"
+
+
+async def test_a_refund_before_its_payment_is_held_and_released_by_it(world: World) -> None:
+    refund = await world.refund("r-1", "p-1", 50_000)
+    async with world.working():
+        row = await world.status(refund, "held")
+        assert row.failure is not None
+        assert row.failure["code"] == "payment_unknown"
+        await world.pay("p-1")
+        await world.status(refund, "fiscalized")
+    assert [(d["operation"], d["total"]) for d in await world.tape()] == [("sell", 199_000), ("sell_refund", 50_000)]
+
+
+async def test_more_than_was_sold_is_never_refunded(world: World) -> None:
+    await world.pay("p-1")
+    first = await world.refund("r-1", "p-1", 150_000)
+    second = await world.refund("r-2", "p-1", 100_000)
+    async with world.working():
+        states = sorted([(await world.status(e, "fiscalized", "held")).status for e in (first, second)])
+    assert states == ["fiscalized", "held"]
+    refunded = sum(d["total"] for d in await world.tape() if d["operation"] == "sell_refund")
+    assert refunded <= 199_000
+
+
+async def test_a_payment_without_contact_is_held_and_goes_on_when_filled(world: World) -> None:
+    event = await world.pay(customer=Customer())
+    row = await world.receipt(event)
+    assert (row.status, row.sequence) == ("held", 1)
+    assert row.failure is not None
+    assert [m["field"] for m in row.failure["missing"]] == ["customer"]
+    await world.runtime.services.actions.patch_receipt(
+        world.principal, world.merchant_id, row.id, 1, {"customer": {"email": "anna@example.org"}}
+    )
+    async with world.working():
+        await world.status(event, "fiscalized")
+    assert len(await world.tape()) == 1
+
+
+async def test_cancel_before_sending(world: World) -> None:
+    event = await world.pay()
+    row = await world.receipt(event)
+    await world.runtime.services.actions.cancel(world.principal, world.merchant_id, row.id, "ошибка кассира")
+    async with world.working():
+        await world.idle()
+    assert (await world.receipt(event)).status == "cancelled"
+    assert await world.tape() == []
+
+
+async def test_a_refund_of_a_cancelled_sale_is_held(world: World) -> None:
+    sale = await world.pay("p-1")
+    refund = await world.refund("r-1", "p-1", 199_000)
+    async with world.working():
+        await world.status(refund, "queued", "fiscalized")
+    row = await world.receipt(sale)
+    if row.status == "queued":
+        await world.runtime.services.actions.cancel(world.principal, world.merchant_id, row.id, None)
+        async with world.working():
+            held = await world.status(refund, "held")
+        assert held.failure is not None
+        assert held.failure["code"] == "sale_not_fiscalized"
+
+
+async def test_two_hundred_receipts_with_faults_are_two_hundred_documents(world: World) -> None:
+    await world.http.post(
+        f"{world.simulator_url}/faults",
+        json={"mix": {"drop_after": 0.08, "error_after": 0.06, "half_body": 0.04, "rate_limited": 0.02}, "seed": 7},
+    )
+    events = await asyncio.gather(*(world.pay(f"p-{n}", amount=100 + n) for n in range(200)))
+    async with world.working(2):
+        for event in events:
+            await world.status(event, "fiscalized", seconds=60)
+        await world.idle()
+    documents = await world.tape()
+    assert len(documents) == 200
+    assert sorted(d["total"] for d in documents) == [100 + n for n in range(200)]
+
+
+async def _is(world: World, event: object, status: str) -> bool:
+    return (await world.receipt(event)).status == status  # type: ignore[arg-type]
+
+
+async def _paused(world: World) -> bool:
+    found = await rows.scalar(
+        world.runtime.database, "SELECT paused_at IS NOT NULL FROM lanes WHERE id = :id", id=world.kassa_id
+    )
+    return bool(found)
+
+
+def _noon() -> object:
+    from datetime import UTC, datetime
+
+    return datetime(2026, 11, 23, 9, tzinfo=UTC)
