@@ -17,6 +17,7 @@ from app.db.unit_of_work import Database
 from app.infra.clock import DatabaseClock
 from app.infra.dsn import Dsn
 from app.infra.egress import EgressPolicy
+from app.infra.failpoints import Failpoints
 from app.infra.http import HttpClients, open_http
 from app.infra.metrics import Metrics
 from app.keys import Keys, SettingInvalid
@@ -72,6 +73,7 @@ class Runtime:
     services: Services
     planner: Planner
     drivers: Drivers
+    failpoints: Failpoints
 
 
 @asynccontextmanager
@@ -88,6 +90,10 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
         policy = EgressPolicy.parse(settings.egress_allow)
     except ValueError as wrong:
         raise SettingInvalid(f"KASSA_EGRESS_ALLOW: {wrong}") from None
+    try:
+        failpoints = Failpoints.parse(settings.failpoints if settings.testing else "")
+    except ValueError as wrong:
+        raise SettingInvalid(str(wrong)) from None
     async with AsyncExitStack() as stack:
         database = Database(dsn, pool_size=settings.db_pool_size)
         stack.push_async_callback(database.close)
@@ -139,7 +145,19 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
         )
         stack.push_async_callback(services.access.close)
         yield Runtime(
-            settings, database, keys, policy, http, kassas, sources, clock, metrics, services, planner, drivers
+            settings,
+            database,
+            keys,
+            policy,
+            http,
+            kassas,
+            sources,
+            clock,
+            metrics,
+            services,
+            planner,
+            drivers,
+            failpoints,
         )
 
 
@@ -170,7 +188,8 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
         probe_cap_seconds=s.probe_cap_seconds,
         rng=rng,
     )
-    settler = Settle(settlements, database, runtime.keys.box, clock, name)
+    failpoints = runtime.failpoints
+    settler = Settle(settlements, database, runtime.keys.box, clock, name, failpoints)
     state = await installation.recognise(database)
     stages = Stages(
         fiscalize=Fiscalize(
@@ -180,6 +199,7 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
             drivers=runtime.drivers,
             pacing=pacing,
             clock=clock,
+            failpoints=failpoints,
             freshness_seconds=s.freshness_seconds,
             wire_margin_seconds=s.wire_margin_seconds,
             lookup_first=state.epoch_open,
@@ -198,6 +218,7 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
             drivers=runtime.drivers,
             pacing=pacing,
             clock=clock,
+            failpoints=failpoints,
             limit_seconds=s.unknown_limit_seconds,
         ),
         planner=runtime.planner,
@@ -206,6 +227,7 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
             http=runtime.http,
             box=runtime.keys.box,
             clock=clock,
+            failpoints=failpoints,
             timeout_seconds=s.delivery_timeout_seconds,
             rng=rng,
         ),
@@ -216,6 +238,7 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
         dispatch=Dispatch(database, runtime.services.catalog, stages),
         notifier=Notifier(database),
         clock=clock,
+        failpoints=failpoints,
         name=name,
         version=__version__,
         slots=s.worker_slots,

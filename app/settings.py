@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     rate_limit_per_minute: Annotated[int, Field(ge=0)] = 0
 
     testing: bool = False
+    failpoints: str = ""
     plugin_packages: Annotated[tuple[str, ...], NoDecode] = ()
 
     @field_validator("plugin_packages", mode="before")

@@ -2,8 +2,10 @@
 
 import re
 from typing import Annotated, Any
+from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from app.api.answers import REPLAYED, json_answer
@@ -17,6 +19,7 @@ from app.domain.event import EventStatus, EventType, PaymentEvent
 from app.services.bundle import Services
 from app.services.customers import customer_view
 from app.services.idempotency import canonical_key
+from app.services.principal import Principal
 from app.services.reads import EventFilter
 
 router = APIRouter(prefix="/events", tags=["events"])
@@ -25,104 +28,25 @@ LONGEST_WAIT = 30
 
 _WAIT = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?=,|;|$)", re.IGNORECASE)
 
-_EVENT = {"schema": {"$ref": "#/components/schemas/EventOut"}}
-_LINKS = {
-    "getEvent": {"operationId": "getEvent", "parameters": {"event_id": "$response.body#/id"}},
-    "getReceipt": {"operationId": "getReceipt", "parameters": {"receipt_id": "$response.body#/receipts/0/id"}},
-}
-_CREATED: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "Reported before (`Idempotent-Replayed: true`), or finished while you waited.",
-        "content": {"application/json": _EVENT},
-        "headers": {
-            "Idempotent-Replayed": {"description": "`true`: this is a repeat.", "schema": {"type": "string"}},
-            "Preference-Applied": {"description": "The wait that was kept to.", "schema": {"type": "string"}},
-        },
-    },
-    202: {
-        "description": "Stored; its receipts are on their way.",
-        "headers": {"Location": {"description": "Where the event is read.", "schema": {"type": "string"}}},
-        "links": _LINKS,
-    },
-}
-_DECLARED: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {"$ref": "#/components/schemas/EventIn"},
-                "examples": {
-                    "payment": {
-                        "summary": "A payment",
-                        "value": {
-                            "type": "payment.succeeded",
-                            "external_id": "p-1",
-                            "amount": 199000,
-                            "currency": "RUB",
-                            "customer": {"email": "anna@example.org"},
-                            "items": [
-                                {
-                                    "name": "Абонемент",
-                                    "quantity": "1",
-                                    "price": 199000,
-                                    "amount": 199000,
-                                    "vat": "none",
-                                }
-                            ],
-                        },
-                    },
-                    "refund": {
-                        "summary": "A refund of a part of it",
-                        "value": {
-                            "type": "refund.succeeded",
-                            "external_id": "r-1",
-                            "payment_id": "p-1",
-                            "amount": 50000,
-                            "currency": "RUB",
-                        },
-                    },
-                },
-            }
-        },
-    },
-    "parameters": [
-        {
-            "name": "Prefer",
-            "in": "header",
-            "required": False,
-            "description": f"`wait=N`, at most {LONGEST_WAIT} seconds: answer when the receipt is finished.",
-            "schema": {"type": "string", "example": "wait=10"},
-        },
-        {
-            "name": "Idempotency-Key",
-            "in": "header",
-            "required": False,
-            "description": "Not needed: an event has its own identity.",
-            "schema": {"type": "string", "minLength": 1, "maxLength": 257},
-        },
-    ],
-}
+_WRITES = tenant("events:write")
 
 
-@router.post(
-    "",
-    status_code=202,
-    response_model=EventOut,
-    operation_id="createEvent",
-    summary="Report a payment, a refund or a closing",
-    responses=_CREATED
-    | documented("idempotency-key-invalid", "malformed-json", "duplicate-event", "validation-failed"),
-    openapi_extra=_DECLARED,
-)
-async def create_event(
-    request: Request, services: ServicesDep, who: Annotated[Tenant, Depends(tenant("events:write"))]
-) -> Response:
-    """The same event may be reported again and again: it is one receipt, for ever.
+async def accept_event(request: Request) -> Response:
+    """Report a payment, a refund or a closing: the hottest path, so bytes go straight into the model.
 
-    The first report is answered 202, a repeat 200 with the present state, and the same identity with other content
-    409 with `existing_id`.
+    It is a plain route: FastAPI's own way to a handler costs more than everything that happens here.
     """
-    # The hottest path: bytes go straight into the model, and the answer straight out of the view.
+    principal = _WRITES.check(request)
+    merchant_id = principal.merchant_id
+    if merchant_id is None:
+        raise Problem("insufficient-scope", "An admin key acts for no merchant; make a key of the merchant.")
+    if request.scope["query_string"]:
+        raise RequestValidationError(
+            [
+                {"type": "extra_forbidden", "loc": ("query", name), "msg": "Unknown parameter"}
+                for name in request.query_params
+            ]
+        )
     key = request.headers.getlist("idempotency-key")
     if key:
         canonical_key(key)
@@ -132,10 +56,11 @@ async def create_event(
         found = invalid.errors(include_url=False, include_context=False, include_input=False)
         return from_pydantic(request.scope, [{**one, "loc": ("body", *one["loc"])} for one in found])
     event = body.to_domain()
-    source_id = await _source(services, who, body.source)
-    answer = await services.intake.accept(who.merchant_id, source_id, event, who.principal.actor)
+    services: Services = request.app.state.services
+    source_id = await _source(services, principal, merchant_id, body.source)
+    answer = await services.intake.accept(merchant_id, source_id, event, principal.actor)
 
-    masked = not who.principal.may("receipts:read_pii")
+    masked = not principal.may("receipts:read_pii")
     headers = {"Location": f"/v1/events/evt_{answer.event_id.hex}"}
     if not answer.fresh:
         headers[REPLAYED] = "true"
@@ -143,13 +68,92 @@ async def create_event(
     seconds = _wait_seconds(request)
     if seconds is not None:
         headers["Preference-Applied"] = f"wait={seconds}"
-        status = 200 if await services.reads.wait(who.merchant_id, answer.event_id, seconds) else 202
+        status = 200 if await services.reads.wait(merchant_id, answer.event_id, seconds) else 202
     view = answer.view
     if view is None or seconds is not None or not (masked or event.customer.has_contact):
-        view = await services.reads.event(who.merchant_id, answer.event_id, masked=masked)
+        view = await services.reads.event(merchant_id, answer.event_id, masked=masked)
     elif not masked:
         view = _unmasked(view, event)
     return json_answer(view, status, headers)
+
+
+router.add_route("", accept_event, methods=["POST"], include_in_schema=False)
+
+_CREATED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "model": EventOut,
+        "description": "Reported before (`Idempotent-Replayed: true`), or finished while you waited.",
+        "headers": {
+            "Idempotent-Replayed": {"description": "`true`: this is a repeat.", "schema": {"type": "string"}},
+            "Preference-Applied": {"description": "The wait that was kept to.", "schema": {"type": "string"}},
+        },
+    },
+    202: {
+        "description": "Stored; its receipts are on their way.",
+        "headers": {"Location": {"description": "Where the event is read.", "schema": {"type": "string"}}},
+        "links": {
+            "getEvent": {"operationId": "getEvent", "parameters": {"event_id": "$response.body#/id"}},
+            "getReceipt": {
+                "operationId": "getReceipt",
+                "parameters": {"receipt_id": "$response.body#/receipts/0/id"},
+            },
+        },
+    },
+}
+_PAYMENT = {
+    "type": "payment.succeeded",
+    "external_id": "p-1",
+    "amount": 199000,
+    "currency": "RUB",
+    "customer": {"email": "anna@example.org"},
+    "items": [{"name": "Абонемент", "quantity": "1", "price": 199000, "amount": 199000, "vat": "none"}],
+}
+_REFUND = {"type": "refund.succeeded", "external_id": "r-1", "payment_id": "p-1", "amount": 50000, "currency": "RUB"}
+
+
+# Never reached, the plain route stands before it; here for the description of the API.
+@router.post(
+    "",
+    status_code=202,
+    response_model=EventOut,
+    operation_id="createEvent",
+    summary="Report a payment, a refund or a closing",
+    responses=_CREATED
+    | documented(
+        "idempotency-key-invalid",
+        "malformed-json",
+        "duplicate-event",
+        "validation-failed",
+        "fiscal-rule-violation",
+        "receipt-totals-mismatch",
+    ),
+)
+async def create_event(
+    request: Request,
+    _: Annotated[Tenant, Depends(_WRITES)],
+    body: Annotated[
+        EventIn,
+        Body(
+            openapi_examples={
+                "payment": {"summary": "A payment", "value": _PAYMENT},
+                "refund": {"summary": "A refund of a part of it", "value": _REFUND},
+            }
+        ),
+    ],
+    prefer: Annotated[
+        str | None,
+        Header(description=f"`wait=N`, at most {LONGEST_WAIT} seconds: answer when the receipt is finished."),
+    ] = None,
+    idempotency_key: Annotated[
+        str | None, Header(alias="Idempotency-Key", description="Not needed: an event has its own identity.")
+    ] = None,
+) -> Response:
+    """The same event may be reported again and again: it is one receipt, for ever.
+
+    The first report is answered 202, a repeat 200 with the present state, and the same identity with other content
+    409 with `existing_id`.
+    """
+    return await accept_event(request)
 
 
 def _event_filter(
@@ -243,9 +247,9 @@ async def replan_event(
     return json_answer(await services.reads.event(who.merchant_id, event_id, masked=masked))
 
 
-async def _source(services: Services, who: Tenant, name: str | None) -> Any:
+async def _source(services: Services, principal: Principal, merchant_id: UUID, name: str | None) -> UUID:
     try:
-        return await services.intake.source_of(who.principal, who.merchant_id, name)
+        found: UUID = await services.intake.source_of(principal, merchant_id, name)
     except NotFound as unknown:
         # The path is right; it is the body that names what is not there.
         raise Problem(
@@ -253,6 +257,7 @@ async def _source(services: Services, who: Tenant, name: str | None) -> Any:
             "1 member is not valid.",
             errors=[{"pointer": "#/source", "detail": unknown.detail, "code": "unknown_source"}],
         ) from None
+    return found
 
 
 def _wait_seconds(request: Request) -> int | None:

@@ -115,6 +115,7 @@ TRANSITIONS: dict[tuple[Status, Happening], Step] = {
     # A person or a mapping fills what was missing, or gives the receipt up.
     (_S.HELD, _H.FILLED): _AGAIN,
     (_S.HELD, _H.CANCELLED): _GIVEN_UP,
+    (_S.HELD, _H.EVIDENCE): _ASK,
     (_S.HELD, _H.OVERDUE): Step(_S.HELD, None, _M.NEEDS_ATTENTION),
     # Waiting for its turn: nothing was sent under this marking yet.
     (_S.QUEUED, _H.MARKED): Step(_S.SENDING),

@@ -26,7 +26,9 @@ async def make_lookup_due(tx: Tx, merchant_id: UUID, receipt_id: UUID, actor: st
         return
     status = Status(row.status)
     match status:
-        case Status.SENDING | Status.HELD:
+        case Status.SENDING:
+            return
+        case Status.HELD if row.marks == 0:
             return
         case Status.ACCEPTED:
             await work.make_due(tx, row.id, (JobKind.POLL,))

@@ -10,6 +10,7 @@ from app.db.unit_of_work import Database, Tx
 from app.domain.backoff import delivery_delay
 from app.infra.clock import DatabaseClock
 from app.infra.crypto import SecretBox, aad
+from app.infra.failpoints import Failpoints
 from app.infra.http import HttpClients
 from app.outbound.sender import Delivered, Gone, SendResult, send
 from app.queue import work
@@ -32,6 +33,7 @@ class Deliver:
         http: HttpClients,
         box: SecretBox,
         clock: DatabaseClock,
+        failpoints: Failpoints,
         timeout_seconds: float,
         rng: random.Random | None = None,
     ) -> None:
@@ -39,6 +41,7 @@ class Deliver:
         self._http = http.client(max_body=64 * 1024, deadline=timeout_seconds)
         self._box = box
         self._clock = clock
+        self._failpoints = failpoints
         self._timeout = timeout_seconds
         self._rng = rng or random.Random()  # noqa: S311
 
@@ -49,6 +52,7 @@ class Deliver:
                 if await work.finish(tx, job) and parcel.status == "pending":
                     await outbox.set_status(tx, parcel, "skipped", parcel.attempts)
             return
+        await self._failpoints.hit("webhook.before_send")
         result = await send(
             self._http,
             parcel.url,
@@ -58,6 +62,7 @@ class Deliver:
             self._clock.now(),
             timeout=self._timeout,
         )
+        await self._failpoints.hit("webhook.after_send_before_commit")
         await self._settle(job, parcel, result)
 
     def _secrets(self, parcel: Parcel) -> list[str]:

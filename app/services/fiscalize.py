@@ -27,6 +27,7 @@ from app.domain.outcome import (
 )
 from app.domain.receipt import Customer, Receipt
 from app.infra.clock import DatabaseClock, boottime
+from app.infra.failpoints import Failpoints
 from app.infra.ids import new_id
 from app.ports.kassa import Capabilities, KassaDriver
 from app.queue.jobs import Job
@@ -61,6 +62,7 @@ class Fiscalize:
         drivers: Drivers,
         pacing: Pacing,
         clock: DatabaseClock,
+        failpoints: Failpoints,
         freshness_seconds: float,
         wire_margin_seconds: float,
         lookup_first: bool = False,
@@ -71,6 +73,7 @@ class Fiscalize:
         self._drivers = drivers
         self._pacing = pacing
         self._clock = clock
+        self._failpoints = failpoints
         self._freshness = freshness_seconds
         self._margin = wire_margin_seconds
         self.lookup_first = lookup_first
@@ -87,13 +90,16 @@ class Fiscalize:
         attempt_id = new_id()
         began = boottime()
         wire = driver.capabilities.wire_seconds
+        await self._failpoints.hit("attempt.before_tx1")
         if await self._mark(job, order, attempt_id, wire) is None:
             log.info("fiscalize.not_marked", receipt_id=str(row.id))
             return
+        await self._failpoints.hit("attempt.after_tx1")
         call = self._drivers.call(
             order.kassa, order.merchant_inn, not_after=began + self._freshness, deadline_seconds=wire
         )
         outcome = await self._send(driver, order, call, wire)
+        await self._failpoints.hit("provider.after_response")
         await self._conclude(job, order, driver, attempt_id, outcome, call)
 
     async def _mark(self, job: Job, order: Order, attempt_id: UUID, wire: float) -> datetime | None:

@@ -95,9 +95,7 @@ def canonical_key(lines: Sequence[str]) -> str:
     digits or one of `_-.:~+/=`.
     """
     if not lines:
-        raise KeyMissing(
-            "this request needs a header Idempotency-Key with a value of your own", header="Idempotency-Key"
-        )
+        raise KeyMissing("this request needs an Idempotency-Key with a value of your own", header="Idempotency-Key")
     if len(lines) > 1:
         raise KeyInvalid("a request has one Idempotency-Key, not several")
     text = lines[0].strip()

@@ -108,12 +108,16 @@ class Planner:
         at = await database_now(tx)
         rows = [] if chain is None else await receipts.of_chain(tx, event.merchant_id, chain.id)
         sale = next((row for row in rows if row.operation in _SALES and row.event_id != event.id), None)
-        plan = self._plan(settings, source, payload, sale, [row for row in rows if row.event_id != event.id])
+        others = [row for row in rows if row.event_id != event.id]
+        plan = self._plan(settings, source, payload, sale, others, named_rate=await self._named_rate(tx, sale))
         before = await receipts.of_event(tx, event.merchant_id, event.id)
         waiting = next((row for row in before if row.status == Status.HELD.value), None)
         if before and waiting is None:
             return
         match plan:
+            case Planned(receipts=(), notes=notes):
+                reason = {"code": "nothing_to_print", "detail": ", ".join(notes)}
+                await planned.set_event(tx, event.merchant_id, event.id, EventStatus.IGNORED.value, reason)
             case Planned(receipts=made, items_origin=origin):
                 await self._store(tx, event, payload, source, settings, chain, sale, waiting, made[0], origin, at)
             case Held():
@@ -191,6 +195,8 @@ class Planner:
         event: PaymentEvent,
         sale: ReceiptRow | None,
         others: list[ReceiptRow],
+        *,
+        named_rate: bool,
     ) -> Plan:
         if sale is None:
             return Held(HeldReason.PAYMENT_UNKNOWN, (_PAYMENT_UNKNOWN,))
@@ -209,7 +215,17 @@ class Planner:
         kassa = settings.kassas[sale.kassa_id]
         branch = settings.branches.get(sale.branch_id) if sale.branch_id else None
         defaults = self._intake.plan_settings(source, branch, kassa).defaults
-        return settlement_receipt(event, sold, closings, refunds, today, defaults.vat, defaults=defaults)
+        rate = None if named_rate else defaults.vat
+        return settlement_receipt(event, sold, closings, refunds, today, rate, defaults=defaults)
+
+    async def _named_rate(self, tx: Tx, sale: ReceiptRow | None) -> bool:
+        """Whether the sale's source named the rate itself: then the settings' rate does not speak for its closing."""
+        if sale is None or sale.event_id is None:
+            return False
+        event = await planned.of_merchant(tx, sale.merchant_id, sale.event_id)
+        if event is None:
+            return False
+        return any(item.vat for item in open_event(self._box, event.merchant_id, event.id, event.payload).items)
 
     def document(self, row: ReceiptRow) -> Receipt:
         """A stored receipt as a value, its buyer opened."""

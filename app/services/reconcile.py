@@ -10,6 +10,7 @@ from app.domain.decide import LookupClass, LookupMoment, Past, after_lookup
 from app.domain.lifecycle import Happening, Status
 from app.domain.outcome import LookupOutcome, NotFound, Unknown
 from app.infra.clock import DatabaseClock
+from app.infra.failpoints import Failpoints
 from app.infra.ids import new_id
 from app.ports.kassa import Capabilities
 from app.queue.jobs import Job
@@ -32,6 +33,7 @@ class Reconcile:
         drivers: Drivers,
         pacing: Pacing,
         clock: DatabaseClock,
+        failpoints: Failpoints,
         limit_seconds: float,
     ) -> None:
         self._database = database
@@ -39,6 +41,7 @@ class Reconcile:
         self._drivers = drivers
         self._pacing = pacing
         self._clock = clock
+        self._failpoints = failpoints
         self._limit = limit_seconds
 
     async def run(self, job: Job, order: Order) -> None:
@@ -60,6 +63,7 @@ class Reconcile:
             return
         call = self._drivers.call(order.kassa, order.merchant_inn, deadline_seconds=driver.capabilities.wire_seconds)
         outcome = await look_up(driver, order, row.provider_id, call)
+        await self._failpoints.hit("readback.after_response")
         moment = self._moment(driver.capabilities, outcome, marked_at, asked, now)
         happening = after_lookup(outcome, order.receipt, cls, past, moment)
         if happening in _GO_ON and self._overdue(row.first_marked_at, now):

@@ -24,6 +24,7 @@ from app.domain.qr import qr_text
 from app.domain.receipt import Customer, FiscalData
 from app.infra.clock import DatabaseClock
 from app.infra.crypto import SecretBox, aad
+from app.infra.failpoints import Failpoints
 from app.infra.http import Exchange
 from app.infra.ids import new_id
 from app.outbound.messages import message_body
@@ -64,12 +65,14 @@ class Settle:
         box: SecretBox,
         clock: DatabaseClock,
         worker: str,
+        failpoints: Failpoints,
     ) -> None:
         self._committer = committer
         self._database = database
         self._box = box
         self._clock = clock
         self.worker = worker
+        self._failpoints = failpoints
 
     async def settle(
         self,
@@ -86,6 +89,7 @@ class Settle:
         consequence = step(status, happening)
         at = self._clock.now()
         settlement = self._settlement(job, row, customer, status, consequence, happening, learned, follow, failure, at)
+        await self._failpoints.hit("attempt.before_tx2")
         while True:
             try:
                 verdict = await self._committer.submit(settlement)
@@ -94,6 +98,7 @@ class Settle:
                 # Idempotent by attempt id: giving it again stores it once. The lease bounds how long this may take.
                 log.warning("settle.commit_lost", receipt_id=str(row.id), error=str(lost))
                 await self._database.wait_until_reachable()
+        await self._failpoints.hit("attempt.after_tx2")
         if verdict is Verdict.STALE:
             await self._stale(job, row, learned)
         return verdict

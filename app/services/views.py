@@ -142,10 +142,10 @@ def timeline_view(
 ) -> list[Json]:
     """The history in order: states and decisions as they were noted, each exchange at the moment it was marked.
 
-    Of one moment the mark comes first, then the exchange, then what it led to.
+    Of one moment the event comes first, then the mark, then the exchange, then what it led to.
     """
-    entries = [((line.at, 0 if line.what == "marked" else 2, line.id), _line_view(line)) for line in lines]
-    entries += [((one.marked_at, 1, one.id), _attempt_view(one, exchanges.get(one.id, []))) for one in attempts]
+    entries = [((line.at, _rank(line), line.id), _line_view(line)) for line in lines]
+    entries += [((one.marked_at, _EXCHANGE, one.id), _attempt_view(one, exchanges.get(one.id, []))) for one in attempts]
     return [view for _, view in sorted(entries, key=lambda entry: entry[0])]
 
 
@@ -264,6 +264,15 @@ def _failure(stored: Json) -> Json:
 
 def _missing_of(receipts: Sequence[Json]) -> list[Json]:
     return [one for receipt in receipts for one in (receipt["failure"] or {}).get("missing", ())]
+
+
+_EVENT, _MARK, _EXCHANGE, _CONSEQUENCE = range(4)
+
+
+def _rank(line: TimelineRow) -> int:
+    if line.receipt_id is None:
+        return _EVENT
+    return _MARK if line.what == "marked" else _CONSEQUENCE
 
 
 def _line_view(line: TimelineRow) -> Json:

@@ -13,6 +13,7 @@ from app.db.repos import workers
 from app.db.unit_of_work import Database
 from app.domain.errors import Busy
 from app.infra.clock import DatabaseClock
+from app.infra.failpoints import Failpoints
 from app.infra.ids import new_id
 from app.queue import work
 from app.queue.claim import START, claim
@@ -35,6 +36,7 @@ class Runner:
         dispatch: Dispatch,
         notifier: Notifier,
         clock: DatabaseClock,
+        failpoints: Failpoints,
         name: str,
         version: str,
         slots: int,
@@ -46,6 +48,7 @@ class Runner:
         self._dispatch = dispatch
         self._notifier = notifier
         self._clock = clock
+        self._failpoints = failpoints
         self._name = name
         self._version = version
         self._slots = slots
@@ -102,6 +105,7 @@ class Runner:
             self._clock.sync(found.now)
         if not found.jobs:
             return False
+        await self._failpoints.hit("worker.after_claim")
         loaded = await self._dispatch.load(found.jobs)
         for job in found.jobs:
             task = asyncio.create_task(self._run(job, loaded), name=f"{job.kind.name.lower()}-{job.ref.hex}")

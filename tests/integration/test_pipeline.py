@@ -2,9 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 
 from app.domain.errors import DuplicateEvent
 from app.domain.receipt import Customer
@@ -80,8 +83,12 @@ async def test_a_queued_receipt_is_polled(world: World) -> None:
     await world.fault("queue", times=1, params={"polls": 2})
     event = await world.pay()
     async with world.working():
-        await world.status(event, "accepted")
-        row = await world.status(event, "fiscalized", seconds=40)
+        row = await world.status(event, "accepted")
+        for _ in range(3):
+            # A person does not wait for the schedule: the poll is made due now.
+            await world.runtime.services.actions.retry(world.principal, world.merchant_id, row.id)
+            await world.until(lambda: _polled(world))
+        row = await world.status(event, "fiscalized")
     assert row.sequence == 2, "accepted and fiscalized are told"
     assert len(await world.tape()) == 1
 
@@ -176,15 +183,39 @@ async def test_cancel_before_sending(world: World) -> None:
 async def test_a_refund_of_a_cancelled_sale_is_held(world: World) -> None:
     sale = await world.pay("p-1")
     refund = await world.refund("r-1", "p-1", 199_000)
-    async with world.working():
-        await world.status(refund, "queued", "fiscalized")
     row = await world.receipt(sale)
-    if row.status == "queued":
-        await world.runtime.services.actions.cancel(world.principal, world.merchant_id, row.id, None)
-        async with world.working():
-            held = await world.status(refund, "held")
-        assert held.failure is not None
-        assert held.failure["code"] == "sale_not_fiscalized"
+    await world.runtime.services.actions.cancel(world.principal, world.merchant_id, row.id, None)
+    async with world.working():
+        held = await world.status(refund, "held")
+    assert held.failure is not None
+    assert held.failure["code"] == "sale_not_fiscalized"
+    assert await world.tape() == []
+
+
+async def test_a_sale_and_two_refunds_at_the_same_moment(world: World) -> None:
+    """From three clients, a hundred times: each sale once, its refunds after it, never above it, none held for ever."""
+
+    async def buyer(n: int) -> None:
+        amount = 10_000 + n
+        await asyncio.gather(
+            world.refund(f"a-{n}", f"p-{n}", 4_000),
+            world.pay(f"p-{n}", amount=amount),
+            world.refund(f"b-{n}", f"p-{n}", 6_000),
+        )
+
+    async with world.working(2):
+        await asyncio.gather(*(buyer(n) for n in range(100)))
+        await world.until(lambda: _all_done(world, 300), seconds=60)
+        await world.idle()
+    documents = await world.tape()
+    assert len(documents) == 300
+    refunds = [d["total"] for d in documents if d["operation"] == "sell_refund"]
+    assert sorted(refunds) == [4_000] * 100 + [6_000] * 100
+    assert sorted(d["total"] for d in documents if d["operation"] == "sell") == [10_000 + n for n in range(100)]
+    order = await _printed_order(world)
+    for chain, kinds in order.items():
+        assert kinds[0] == "sell", chain
+        assert kinds[1:] == ["sell_refund", "sell_refund"], chain
 
 
 async def test_two_hundred_receipts_with_faults_are_two_hundred_documents(world: World) -> None:
@@ -202,8 +233,14 @@ async def test_two_hundred_receipts_with_faults_are_two_hundred_documents(world:
     assert sorted(d["total"] for d in documents) == [100 + n for n in range(200)]
 
 
-async def _is(world: World, event: object, status: str) -> bool:
-    return (await world.receipt(event)).status == status  # type: ignore[arg-type]
+async def _is(world: World, event: UUID, status: str) -> bool:
+    return (await world.receipt(event)).status == status
+
+
+async def _polled(world: World) -> bool:
+    """Nothing is leased: the poll that was due has been answered."""
+    leased = "SELECT count(*) FROM jobs WHERE lease_token IS NOT NULL OR run_at <= kassa_now()"
+    return await rows.scalar(world.runtime.database, leased) == 0
 
 
 async def _paused(world: World) -> bool:
@@ -213,7 +250,20 @@ async def _paused(world: World) -> bool:
     return bool(found)
 
 
-def _noon() -> object:
-    from datetime import UTC, datetime
-
+def _noon() -> datetime:
     return datetime(2026, 11, 23, 9, tzinfo=UTC)
+
+
+async def _all_done(world: World, number: int) -> bool:
+    done = "SELECT count(*) FROM receipts WHERE status = 'fiscalized'"
+    return await rows.scalar(world.runtime.database, done) == number
+
+
+async def _printed_order(world: World) -> dict[UUID, list[str]]:
+    """Kinds of documents by payment, in the order in which the register printed them."""
+    async with world.runtime.database.pipeline() as tx:
+        found = await tx.execute(text("SELECT chain_id, operation FROM receipts ORDER BY chain_id, fd"))
+    order: dict[UUID, list[str]] = {}
+    for chain, operation in found:
+        order.setdefault(chain, []).append(operation)
+    return order
