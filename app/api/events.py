@@ -41,11 +41,9 @@ async def accept_event(request: Request) -> Response:
     if merchant_id is None:
         raise Problem("insufficient-scope", "An admin key acts for no merchant; make a key of the merchant.")
     if request.scope["query_string"]:
+        strange = [("query", name) for name in request.query_params]
         raise RequestValidationError(
-            [
-                {"type": "extra_forbidden", "loc": ("query", name), "msg": "Unknown parameter"}
-                for name in request.query_params
-            ]
+            [{"type": "extra_forbidden", "loc": loc, "msg": "Unknown parameter"} for loc in strange]
         )
     key = request.headers.getlist("idempotency-key")
     if key:
@@ -77,7 +75,8 @@ async def accept_event(request: Request) -> Response:
     return json_answer(view, status, headers)
 
 
-router.add_route("", accept_event, methods=["POST"], include_in_schema=False)
+# A plain route takes no prefix from its router.
+router.add_route("/events", accept_event, methods=["POST"], include_in_schema=False)
 
 _CREATED: dict[int | str, dict[str, Any]] = {
     200: {

@@ -28,6 +28,7 @@ from app.infra import postgres_exec
 from app.infra.dsn import Dsn, Host
 from app.infra.postgres_home import (
     SOCKET_NAME,
+    DataDirInUse,
     EmbeddedPostgresError,
     Home,
     claim_data_dir,
@@ -36,7 +37,7 @@ from app.infra.postgres_home import (
 )
 from app.infra.postgres_process import children, exists, is_named, recorded_pid, serves
 
-__all__ = ["DATABASE", "SUPERUSER", "EmbeddedPostgres", "EmbeddedPostgresError", "claim_data_dir"]
+__all__ = ["DATABASE", "SUPERUSER", "DataDirInUse", "EmbeddedPostgres", "EmbeddedPostgresError", "claim_data_dir"]
 
 SUPERUSER = "kassa"
 DATABASE = "crm_kassa"

@@ -33,6 +33,10 @@ class EmbeddedPostgresError(RuntimeError):
     """The embedded database cannot run; the text says why and what a person does next."""
 
 
+class DataDirInUse(EmbeddedPostgresError):
+    """Another program of ours runs on this data directory."""
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """The system user the server runs as. `switch` is true when we are root, which PostgreSQL refuses to be."""
@@ -246,7 +250,7 @@ def lock(data_dir: Path) -> int:
     except BlockingIOError:
         holder = os.read(descriptor, 20).decode("ascii", "replace").strip()
         os.close(descriptor)
-        raise EmbeddedPostgresError(
+        raise DataDirInUse(
             f"The data directory {data_dir} is in use by another CRM-Kassa (process {holder or 'unknown'}). Stop that "
             "one first, or give this one a data directory of its own."
         ) from None

@@ -41,11 +41,11 @@ FOR UPDATE OF l SKIP LOCKED
 _JOBS = """
 WITH t AS MATERIALIZED (SELECT kassa_now() AS now),
 lane AS (
-  SELECT * FROM unnest($1::uuid[], $2::int[], $3::bool[]) AS x(id, places, probing)
+  SELECT * FROM unnest($1::uuid[], $2::int[], $3::int[], $4::bool[]) AS x(id, cap, room, probing)
 ), free AS (
-  SELECT lane.id, lane.probing, lane.places - (
+  SELECT lane.id, lane.probing, least(lane.room, lane.cap - (
     SELECT count(*) FROM jobs j WHERE j.lane = lane.id AND j.lease_token IS NOT NULL
-  ) AS places FROM lane
+  )) AS places FROM lane
 ), picked AS (
   SELECT p.id FROM free CROSS JOIN t CROSS JOIN LATERAL (
     SELECT j.id FROM jobs j
@@ -54,13 +54,13 @@ lane AS (
     LIMIT greatest(free.places, 0)
     FOR UPDATE OF j SKIP LOCKED
   ) p
-  LIMIT $4
+  LIMIT $5
 ), leased AS (
-  UPDATE jobs SET lease_token = $5, lease_until = t.now + $6 * interval '1 second', attempt = attempt + 1
+  UPDATE jobs SET lease_token = $6, lease_until = t.now + $7 * interval '1 second', attempt = attempt + 1
   FROM picked, t WHERE jobs.id = picked.id
   RETURNING jobs.id, kind, lane, chain, ref, attempt, lease_until
 ), probed AS (
-  UPDATE lanes SET probe_at = t.now + $6 * interval '1 second'
+  UPDATE lanes SET probe_at = t.now + $7 * interval '1 second'
   FROM (SELECT DISTINCT lane FROM leased) u JOIN free ON free.id = u.lane AND free.probing, t
   WHERE lanes.id = u.lane
 ), paced AS (
@@ -93,9 +93,11 @@ async def claim(
     lease_seconds: float,
     cursor: UUID = START,
     max_lanes: int = 64,
-    provider_room: Mapping[str, int] | None = None,
+    provider_limit: int | None = None,
+    provider_running: Mapping[str, int] | None = None,
 ) -> Claim:
-    """Lease up to `limit` jobs. `provider_room` bounds how many more jobs of one provider this worker may take."""
+    """Lease up to `limit` jobs. A worker holds at most `provider_limit` jobs of one provider, those it already runs
+    (`provider_running`) included, so that a slow provider cannot fill it."""
     async with connection.transaction():
         lanes = await connection.fetch(_LANES, cursor, max_lanes)
         wrapped = not lanes and cursor != START
@@ -103,16 +105,19 @@ async def claim(
             lanes = await connection.fetch(_LANES, START, max_lanes)
         if not lanes:
             return Claim((), None, START)
-        places = _places(lanes, provider_room or {})
+        caps = [1 if lane["probing"] else lane["max_in_flight"] for lane in lanes]
+        rooms = _rooms(lanes, provider_limit, provider_running or {})
         rows = await connection.fetch(
             _JOBS,
             [lane["id"] for lane in lanes],
-            places,
+            caps,
+            rooms,
             [lane["probing"] for lane in lanes],
             limit,
             token,
             float(lease_seconds),
         )
+    provider_of = {lane["id"]: lane["provider"] for lane in lanes}
     jobs = tuple(
         Job(
             id=row["id"],
@@ -124,6 +129,7 @@ async def claim(
             lease_token=token,
             lease_until=row["lease_until"],
             probe=row["probing"],
+            provider=provider_of.get(row["lane"]),
         )
         for row in rows
     )
@@ -133,17 +139,18 @@ async def claim(
     return Claim(jobs, lanes[0]["now"], last if more else START)
 
 
-def _places(lanes: list[asyncpg.Record], room: Mapping[str, int]) -> list[int]:
-    """Cap of each lane: its own, one while it is being probed, its rate, and what its provider may still take here."""
-    left = dict(room)
-    places = []
+def _rooms(lanes: list[asyncpg.Record], limit: int | None, running: Mapping[str, int]) -> list[int]:
+    """How many new jobs each lane may give now: by its rate, and by what its provider may still take here."""
+    left: dict[str, int] = {}
+    rooms = []
     for lane in lanes:
-        cap: int = 1 if lane["probing"] else lane["max_in_flight"]
+        room: int = lane["max_in_flight"]
         if lane["rate_per_second"] is not None and lane["allowance"] is not None:
-            cap = min(cap, max(1, int(min(lane["allowance"], lane["rate_per_second"]))))
+            room = min(room, max(1, int(min(lane["allowance"], lane["rate_per_second"]))))
         provider = lane["provider"]
-        if provider in left:
-            cap = min(cap, left[provider])
-            left[provider] -= cap
-        places.append(cap)
-    return places
+        if provider is not None and limit is not None:
+            spare = left.setdefault(provider, max(limit - running.get(provider, 0), 0))
+            room = min(room, spare)
+            left[provider] = spare - room
+        rooms.append(room)
+    return rooms

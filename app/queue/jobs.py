@@ -43,6 +43,7 @@ class Job:
     lease_token: UUID
     lease_until: datetime
     probe: bool = False
+    provider: str | None = None
 
 
 CHANNEL = "kassa_jobs"

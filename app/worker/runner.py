@@ -98,7 +98,8 @@ class Runner:
                 lease_seconds=self._lease,
                 cursor=self._cursor,
                 max_lanes=_LANES_PER_CLAIM,
-                provider_room=None,
+                provider_limit=max(self._slots // 2, 1),
+                provider_running=Counter(job.provider for job in self._running.values() if job.provider),
             )
         self._cursor = found.cursor
         if found.now is not None:

@@ -294,3 +294,18 @@ async def test_cancel_comes_too_late_for_a_marked_job(database: Database) -> Non
         await mark(connection, [a_mark(job, merchant)])
     async with database.pipeline() as tx:
         assert not await work.take_unmarked(tx, job.ref)
+
+
+async def test_one_provider_never_fills_a_worker(database: Database) -> None:
+    merchant, source = await rows.merchant(database)
+    for _ in range(3):
+        slow = await rows.kassa(database, merchant, max_in_flight=5, provider="slow")
+        for _ in range(5):
+            await rows.receipt(database, merchant, source, slow)
+    quick = await rows.kassa(database, merchant, provider="quick")
+    await rows.receipt(database, merchant, source, quick)
+    async with database.raw() as connection:
+        found = await claim(
+            connection, token=new_id(), limit=10, lease_seconds=60, provider_limit=5, provider_running={"slow": 2}
+        )
+    assert sorted(job.provider or "" for job in found.jobs) == ["quick", "slow", "slow", "slow"]

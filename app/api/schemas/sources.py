@@ -31,7 +31,7 @@ _ANSWER = (
     "ignored and no receipt is made here."
 )
 _FALLBACK = "Your own consented address for receipts whose buyer left none. Stored encrypted, shown masked."
-_SECRET = "A secret in the addresses, for senders that cannot sign. "
+_IN_PATH = "A secret in the addresses, for senders that cannot sign. "
 
 
 class ContactIn(RequestModel):
@@ -61,7 +61,7 @@ class SourceIn(RequestModel):
     starts_at: Moment | None = Field(default=None, description=_STARTS)
     acquirer_fiscalizes: StrictBool | None = Field(default=None, description=_ANSWER)
     fallback_contact: ContactIn | None = Field(default=None, description=_FALLBACK)
-    path_secret: StrictBool = Field(default=False, description=_SECRET + "The answer shows it this once.")
+    path_secret: StrictBool = Field(default=False, description=_IN_PATH + "The answer shows it this once.")
 
 
 class SourceChange(RequestModel):
@@ -77,7 +77,7 @@ class SourceChange(RequestModel):
     starts_at: Moment | None = optional(description=_STARTS)
     acquirer_fiscalizes: StrictBool = optional(description=_ANSWER)
     fallback_contact: ContactIn | None = optional(description=_FALLBACK)
-    path_secret: StrictBool = optional(description=_SECRET + "true: a new one, the old addresses end; false: none.")
+    path_secret: StrictBool = optional(description=_IN_PATH + "true: a new one, the old addresses end; false: none.")
     status: Literal["active", "off"] = optional(description="`off`: what it posts is refused.")
 
 

@@ -1,0 +1,5 @@
+"""The command line: everything that is run, made and looked at by hand."""
+
+from app.cli.root import main
+
+__all__ = ["main"]

@@ -1,0 +1,121 @@
+"""Where the database and its keys are: at KASSA_DATABASE_URL, or embedded in the data folder.
+
+A command beside a running program finds that program's embedded database by a note in the folder.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.cli.errors import Stop
+from app.cli.files import read_json, write_json
+from app.db import migrate
+from app.infra.dsn import Dsn
+from app.infra.postgres import DataDirInUse, EmbeddedPostgres
+from app.keys import Keys, SettingInvalid
+from app.runtime import Runtime, open_runtime
+from app.settings import Settings
+
+NOTE = "running.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A database that answers, the keys that belong to it, and the server when it is ours to keep alive."""
+
+    url: str
+    keys: Keys
+    embedded: EmbeddedPostgres | None
+
+    @property
+    def told(self) -> str:
+        """For people, without the password."""
+        if self.embedded is not None:
+            return f"embedded in {self.embedded.data_dir}"
+        return Dsn.parse(self.url).redacted
+
+
+@contextlib.asynccontextmanager
+async def open_place(settings: Settings) -> AsyncIterator[Place]:
+    """The database of this installation; an embedded one is started here and stopped at the end.
+
+    DataDirInUse when another program runs on the data folder.
+    """
+    if settings.database_url is not None:
+        yield Place(_checked(settings.database_url.get_secret_value()), Keys.load(settings, generate_in=None), None)
+        return
+    async with EmbeddedPostgres(settings.data_dir) as server:
+        note = server.data_dir / NOTE
+        try:
+            yield Place(server.url, Keys.load(settings, generate_in=server.data_dir), server)
+        finally:
+            note.unlink(missing_ok=True)
+
+
+def leave_note(place: Place) -> None:
+    """Tell commands of the same folder where the embedded database answers."""
+    if place.embedded is not None:
+        write_json(place.embedded.data_dir / NOTE, {"database_url": place.url})
+
+
+@contextlib.asynccontextmanager
+async def join_place(settings: Settings) -> AsyncIterator[Place]:
+    """The database of this installation for one command, beside the running program or without it."""
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            yield await stack.enter_async_context(open_place(settings))
+            return
+        except DataDirInUse as used:
+            in_use = used
+        yield _beside(settings, in_use)
+
+
+def _beside(settings: Settings, in_use: DataDirInUse) -> Place:
+    note = read_json(settings.data_dir / NOTE)
+    if note is None:
+        raise Stop(f"{in_use} It has not told its database's address yet: if it is just starting, try again.")
+    return Place(str(note["database_url"]), Keys.load(settings, generate_in=settings.data_dir.resolve()), None)
+
+
+@contextlib.asynccontextmanager
+async def administration(settings: Settings) -> AsyncIterator[Runtime]:
+    """The services for one command, on a database that has this program's schema."""
+    async with join_place(settings) as place:
+        await require_schema(place)
+        async with open_runtime(settings, database_url=place.url, keys=place.keys) as runtime:
+            yield runtime
+
+
+async def require_schema(place: Place) -> None:
+    """An embedded database is brought to the newest schema; another one is the operator's, so it must be there."""
+    if place.embedded is not None:
+        await migrate.upgrade(place.url)
+        return
+    found, needed = await migrate.current(place.url), migrate.head()
+    if found != needed:
+        raise Stop(
+            f"The database's schema is {found or 'not there yet'}, this program needs {needed}: run crm-kassa migrate."
+        )
+
+
+def required_url(settings: Settings) -> str:
+    """KASSA_DATABASE_URL for a command that does nothing without it."""
+    if settings.database_url is None:
+        raise SettingInvalid(
+            "KASSA_DATABASE_URL is not set: this command is one process of several over one PostgreSQL. "
+            "To run everything here with an embedded one, use crm-kassa up."
+        )
+    return _checked(settings.database_url.get_secret_value())
+
+
+def folder_is_new(data_dir: Path) -> bool:
+    """Whether no embedded database was ever made there."""
+    return not (data_dir / "pg").exists()
+
+
+def _checked(url: str) -> str:
+    try:
+        return Dsn.parse(url).asyncpg_dsn
+    except ValueError as wrong:
+        raise SettingInvalid(f"KASSA_DATABASE_URL: {wrong}") from None

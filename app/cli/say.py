@@ -1,0 +1,46 @@
+"""What the command line says: to people through rich, to programs as JSON on standard output and nothing else."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+OK, FAILED, WARNING = "[green]✔[/]", "[red]✘[/]", "[yellow]![/]"
+
+
+def examples(*lines: str) -> str:
+    """The examples at the end of a command's help."""
+    return "\n\n".join(("[dim]Examples:[/]", *lines))
+
+
+def as_json(value: Any) -> None:
+    """One JSON value on standard output, unbroken and uncoloured."""
+    plain(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def plain(text: str) -> None:
+    """Text to be copied: no markup, no wrapping at the edge of the screen."""
+    out.print(text, markup=False, soft_wrap=True)
+
+
+def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Rows for people; empty cells show a dash."""
+    found = list(rows)
+    if not found:
+        out.print(f"{title}: none yet.")
+        return
+    shown = Table(*heads, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for row in found:
+        shown.add_row(*("–" if cell in (None, "") else str(cell) for cell in row))
+    out.print(shown)
+
+
+def roubles(kopecks: int) -> str:
+    """1 990.00 ₽, with spaces that do not break."""
+    whole, rest = divmod(kopecks, 100)
+    return f"{whole:,}.{rest:02d}\N{NO-BREAK SPACE}₽".replace(",", "\N{NO-BREAK SPACE}")
