@@ -1,0 +1,44 @@
+"""Every router, once. Paths are what the outside sees: `/v1/…` behind API keys, the rest without."""
+
+from fastapi import Depends, FastAPI
+
+from app.api import (
+    corrections,
+    docs,
+    endpoints,
+    events,
+    health,
+    inbound,
+    kassas,
+    keys,
+    merchants,
+    messages,
+    providers,
+    receipts,
+    sources,
+)
+from app.api.deps import known_parameters
+
+BEHIND_KEYS = (
+    events.router,
+    receipts.router,
+    corrections.router,
+    messages.router,
+    merchants.router,
+    merchants.branches,
+    kassas.router,
+    sources.router,
+    endpoints.router,
+    keys.router,
+    providers.router,
+)
+OPEN = (inbound.router, health.router, docs.router)
+"""Senders who sign in their own way, orchestrators, and people who read."""
+
+
+def include(app: FastAPI) -> None:
+    """Put all routes into the application."""
+    for router in BEHIND_KEYS:
+        app.include_router(router, prefix="/v1", dependencies=[Depends(known_parameters)])
+    for router in OPEN:
+        app.include_router(router)

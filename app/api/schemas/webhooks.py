@@ -1,0 +1,80 @@
+"""The messages that we post, as OpenAPI's `webhooks` section shows them."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from app.api.schemas.receipts import ReceiptOut
+from app.api.types import EndpointId, KassaId, Timestamp
+from app.domain.lifecycle import MessageType
+
+RECEIPT_MESSAGES: dict[str, str] = {
+    MessageType.ACCEPTED.value: "The provider has the receipt and will print it",
+    MessageType.FISCALIZED.value: "The fiscal document exists",
+    MessageType.REJECTED.value: "The provider refused the receipt for good",
+    MessageType.NEEDS_ATTENTION.value: "Only a person can decide about the receipt",
+    MessageType.HELD.value: "The receipt waits for data",
+    MessageType.CANCELLED.value: "The receipt was given up",
+}
+"""Type of message → what happened."""
+
+
+class ReceiptData(BaseModel):
+    """The whole receipt at that change, the buyer's contact masked."""
+
+    receipt: ReceiptOut
+
+
+class ReceiptMessage(BaseModel):
+    """A receipt changed. Drop what has a lower `receipt.sequence` than you have seen: messages come in any order."""
+
+    type: str = Field(examples=[MessageType.FISCALIZED.value])
+    timestamp: Timestamp = Field(description="When it happened; the attempt's own time is in `webhook-timestamp`.")
+    data: ReceiptData
+
+
+class KassaNamed(BaseModel):
+    """Which kassa."""
+
+    id: KassaId
+    name: str
+    provider: str
+
+
+class KassaData(BaseModel):
+    """The kassa, and why it was paused."""
+
+    kassa: KassaNamed
+    cause: dict[str, Any] | None = Field(
+        default=None, description="Only in `kassa.paused`: code, message, message_ru, who, next_step."
+    )
+
+
+class KassaMessage(BaseModel):
+    """A kassa stands still, or goes on."""
+
+    type: Literal["kassa.paused", "kassa.resumed"]
+    timestamp: Timestamp
+    data: KassaData
+
+
+class EndpointNamed(BaseModel):
+    """Which endpoint."""
+
+    id: EndpointId
+    url: str
+
+
+class EndpointData(BaseModel):
+    """The endpoint, and why it was switched off."""
+
+    endpoint: EndpointNamed
+    reason: str | None = Field(default=None, description="Only in `endpoint.disabled`.")
+
+
+class EndpointMessage(BaseModel):
+    """About a webhook endpoint itself."""
+
+    type: Literal["endpoint.disabled", "endpoint.test"]
+    timestamp: Timestamp
+    data: EndpointData

@@ -1,0 +1,55 @@
+"""The ASGI application: routes, middleware, problems and contract around the services of a running process."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from app import __version__
+from app.api import problems, routes
+from app.api.contract import Application
+from app.api.middleware import Authenticate, LimitBody, Observe, RateLimit
+from app.infra.metrics import Metrics
+from app.services.bundle import Services
+from app.settings import Settings
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def create_app(
+    services: Services | None,
+    settings: Settings,
+    *,
+    metrics: Metrics | None = None,
+    lifespan: Lifespan | None = None,
+) -> FastAPI:
+    """An application over services that are open already.
+
+    A `lifespan` may open them instead: it puts them at `app.state.services` before the first request.
+    """
+    app = Application(
+        version=__version__,
+        license_info={"name": "MIT", "identifier": "MIT"},
+        servers=[{"url": settings.public_url or "/", "description": "This installation"}],
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+        lifespan=lifespan,
+        middleware=[
+            Middleware(Observe, metrics=metrics or Metrics()),
+            Middleware(LimitBody, api_bytes=settings.api_body_limit, inbound_bytes=settings.inbound_body_limit),
+            Middleware(Authenticate, rate=RateLimit(settings.rate_limit_per_minute)),
+        ],
+    )
+    app.state.services = services
+    problems.install(app)
+    routes.include(app)
+    return app
+
+
+def openapi_document() -> dict[str, Any]:
+    """The contract as it is committed: of the code alone, whatever this machine's environment says."""
+    return create_app(None, Settings.model_construct(public_url=None)).openapi()
