@@ -1,10 +1,12 @@
 """What a route may ask for: the services, the caller with a scope, and the merchant that is spoken for."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Query, Request, Security, params
+from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -96,32 +98,56 @@ def tenant(scope: str) -> Requires:
     return _ReadTenant(scope) if ":read" in scope else _WriteTenant(scope)
 
 
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What is known of a route before its parameters are read."""
+
+    requirements: tuple[Requires, ...]
+    query: frozenset[str]
+
+
+_rules_of: dict[Any, _Rules] = {}
+
+
 def known_parameters(request: Request) -> None:
-    """Dependency of all routers: a misspelt filter is an error, not a longer list."""
-    known = _query_names(request.scope["route"])
-    strange = sorted(name for name in request.query_params if name not in known)
+    """Dependency of all routers, and the first one: the scope comes before everything else that may be wrong.
+
+    A misspelt query parameter is an error, not a longer list.
+    """
+    rules = _rules(request.scope["route"])
+    for requirement in rules.requirements:
+        requirement.check(request)
+    strange = sorted(name for name in request.query_params if name not in rules.query)
     if strange:
         raise RequestValidationError(
             [{"type": "extra_forbidden", "loc": ("query", name), "msg": "Unknown parameter"} for name in strange]
         )
 
 
-_names_of: dict[Any, frozenset[str]] = {}
-
-
-def _query_names(route: APIRoute) -> frozenset[str]:
-    """Names of all query parameters of a route, its dependencies' included; read off once."""
-    known = _names_of.get(route.endpoint)
+def _rules(route: APIRoute) -> _Rules:
+    """Read off a route's dependencies once."""
+    known = _rules_of.get(route.endpoint)
     if known is None:
-        names: set[str] = set()
-        for field in get_flat_params(route.dependant):
-            model = field.field_info.annotation
-            if isinstance(model, type) and issubclass(model, BaseModel):
-                names |= {member.alias or name for name, member in model.model_fields.items()}
-            elif isinstance(field.field_info, params.Query):
-                names.add(field.alias)
-        known = _names_of[route.endpoint] = frozenset(names)
+        known = _rules_of[route.endpoint] = _Rules(
+            tuple(_requirements(route.dependant)), frozenset(_query_names(route.dependant))
+        )
     return known
+
+
+def _requirements(dependant: Dependant) -> Iterator[Requires]:
+    if isinstance(dependant.call, Requires):
+        yield dependant.call
+    for part in dependant.dependencies:
+        yield from _requirements(part)
+
+
+def _query_names(dependant: Dependant) -> Iterator[str]:
+    for field in get_flat_params(dependant):
+        model = field.field_info.annotation
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            yield from (member.alias or name for name, member in model.model_fields.items())
+        elif isinstance(field.field_info, params.Query):
+            yield field.alias
 
 
 def _tenant(principal: Principal, merchant_id: UUID | None) -> Tenant:

@@ -68,6 +68,7 @@ async def list_merchants(services: ServicesDep, principal: Reader, page: PageQue
 
 @router.get("/{merchant_id}", operation_id="getMerchant", summary="Read a merchant", responses=documented("not-found"))
 async def read_merchant(merchant_id: MerchantId, services: ServicesDep, principal: Reader) -> MerchantOut:
+    """Of other merchants nothing is told, not even that they exist."""
     _own(principal, merchant_id)
     return MerchantOut.model_validate(await services.merchants.read(merchant_id))
 
@@ -127,6 +128,7 @@ async def list_branches(services: ServicesDep, who: Visitor, page: PageQuery) ->
 
 @branches.get("/{branch_id}", operation_id="getBranch", summary="Read a branch", responses=documented("not-found"))
 async def read_branch(branch_id: BranchId, services: ServicesDep, who: Visitor) -> BranchOut:
+    """One by its id."""
     return BranchOut.model_validate(await services.merchants.branch(who.merchant_id, branch_id))
 
 

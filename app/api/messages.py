@@ -38,7 +38,7 @@ class MessageFeed(ResponseModel):
     response_model=MessageFeed,
     operation_id="listMessages",
     summary="Read messages in order",
-    responses=documented("invalid-cursor", "validation-failed"),
+    responses=documented("invalid-cursor", "not-found", "validation-failed"),
 )
 async def list_messages(
     services: ServicesDep,

@@ -73,7 +73,7 @@ def _search(
     response_model=Page[ReceiptOut],
     operation_id="listReceipts",
     summary="Find receipts, newest first",
-    responses=documented("invalid-cursor", "validation-failed"),
+    responses=documented("invalid-cursor", "not-found", "validation-failed"),
 )
 async def list_receipts(
     services: ServicesDep, who: Reader, wanted: Annotated[ReceiptSearch, Depends(_search)], page: PageQuery

@@ -82,14 +82,14 @@ def _beside(settings: Settings, in_use: DataDirInUse) -> Place:
 async def administration(settings: Settings) -> AsyncIterator[Runtime]:
     """The services for one command, on a database that has this program's schema."""
     async with join_place(settings) as place:
-        await require_schema(place)
+        await required_schema(place)
         async with open_runtime(settings, database_url=place.url, keys=place.keys) as runtime:
             yield runtime
 
 
-async def require_schema(place: Place) -> None:
-    """An embedded database is brought to the newest schema; another one is the operator's, so it must be there."""
-    if place.embedded is not None:
+async def required_schema(place: Place, *, upgrade: bool = False) -> None:
+    """An embedded database is brought to the newest schema, another one with `upgrade`; else Stop when it is not there."""
+    if upgrade or place.embedded is not None:
         await migrate.upgrade(place.url)
         return
     found, needed = await migrate.current(place.url), migrate.head()

@@ -17,6 +17,7 @@ import rfc8785
 from app.db.repos import idempotency as repo
 from app.db.unit_of_work import Database
 from app.domain.errors import Busy, KassaError, KeyReused, RequestInProgress
+from app.infra.metrics import Metrics
 
 RETENTION_SECONDS = 7 * 86_400.0
 """How long an answer is replayed. The work's own identity never expires."""
@@ -55,8 +56,9 @@ class Idempotency:
     others, so together they must not take the whole pool.
     """
 
-    def __init__(self, database: Database, *, at_once: int = 4) -> None:
+    def __init__(self, database: Database, *, at_once: int = 4, metrics: Metrics | None = None) -> None:
         self._database = database
+        self._metrics = metrics
         self._turn = asyncio.Semaphore(at_once)
 
     async def once(
@@ -75,7 +77,7 @@ class Idempotency:
         try:
             async with self._database.pipeline() as tx:
                 if not await repo.claim(tx, merchant_id, key, fingerprint, RETENTION_SECONDS):
-                    return _replay(await repo.read(tx, merchant_id, key), fingerprint)
+                    return self._replay(await repo.read(tx, merchant_id, key), fingerprint)
                 answer = await handler()
                 await repo.store(tx, merchant_id, key, answer.status, answer.headers, answer.body)
             return answer
@@ -86,6 +88,15 @@ class Idempotency:
         """Delete keys whose time is over; returns how many. Safe to run in several processes."""
         async with self._database.pipeline() as tx:
             return await repo.prune(tx, limit)
+
+    def _replay(self, stored: repo.KeyRow | None, fingerprint: bytes) -> Answer:
+        if stored is not None and stored.fingerprint != fingerprint:
+            raise KeyReused("this Idempotency-Key was used with other content; use a new key for a new request")
+        if stored is None or stored.status_code is None or stored.body is None:
+            raise RequestInProgress("the first request with this Idempotency-Key is still running")
+        if self._metrics is not None:
+            self._metrics.idempotent_replays.inc()
+        return Answer(stored.status_code, stored.body, dict(stored.headers or {}), replayed=True)
 
 
 def canonical_key(lines: Sequence[str]) -> str:
@@ -121,11 +132,3 @@ def _canonical(body: bytes) -> bytes:
         return rfc8785.dumps(json.loads(body))
     except (ValueError, RecursionError):
         return body
-
-
-def _replay(stored: repo.KeyRow | None, fingerprint: bytes) -> Answer:
-    if stored is not None and stored.fingerprint != fingerprint:
-        raise KeyReused("this Idempotency-Key was used with other content; use a new key for a new request")
-    if stored is None or stored.status_code is None or stored.body is None:
-        raise RequestInProgress("the first request with this Idempotency-Key is still running")
-    return Answer(stored.status_code, stored.body, dict(stored.headers or {}), replayed=True)

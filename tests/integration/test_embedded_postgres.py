@@ -1,6 +1,6 @@
 """The embedded PostgreSQL: first start, crashes of either side, and every folder it must refuse."""
 
-# ruff: noqa: ASYNC110, ASYNC240 - these tests drive real processes and folders, one at a time
+# ruff: noqa: ASYNC240 - these tests drive real processes and folders, one at a time
 
 import asyncio
 import contextlib

@@ -11,6 +11,7 @@ from app.db import tables
 from app.db.unit_of_work import Database
 from app.domain.errors import Busy, KeyReused, RequestInProgress
 from app.infra.ids import new_id
+from app.infra.metrics import Metrics
 from app.services.idempotency import Answer, Idempotency
 
 ASKED, OTHER = b"a" * 32, b"b" * 32
@@ -41,7 +42,9 @@ def once(database: Database) -> Idempotency:
     return Idempotency(database)
 
 
-async def test_a_repeat_hears_the_first_answer_byte_for_byte(once: Idempotency, merchant: UUID) -> None:
+async def test_a_repeat_hears_the_first_answer_byte_for_byte(database: Database, merchant: UUID) -> None:
+    metrics = Metrics()
+    once = Idempotency(database, metrics=metrics)
     work = Work('{"name":"Чек"}\n'.encode())
     first = await once.once(merchant, "k-1", ASKED, work)
     again = await once.once(merchant, "k-1", ASKED, Work(b"something else"))
@@ -49,6 +52,7 @@ async def test_a_repeat_hears_the_first_answer_byte_for_byte(once: Idempotency, 
     assert not first.replayed
     assert again.replayed
     assert (again.status, again.body, again.headers) == (first.status, first.body, first.headers)
+    assert b"kassa_idempotent_replays_total 1.0" in metrics.exposition()[0]
 
 
 async def test_other_content_under_the_key_is_refused_and_changes_nothing(once: Idempotency, merchant: UUID) -> None:

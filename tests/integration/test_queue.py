@@ -210,7 +210,7 @@ async def test_a_rescue_that_waited_for_a_mark_does_not_requeue_it(database: Dat
         assert (await mark(marking, [a_mark(job, merchant)]))[0] is not None
         await marking.execute("UPDATE jobs SET lease_until = kassa_now() - interval '1 hour'")
         waiting = asyncio.create_task(rescue(rescuing, grace_seconds=-3600))
-        while not await rows.scalar(database, "SELECT count(*) FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110
+        while not await rows.scalar(database, "SELECT count(*) FROM pg_locks WHERE NOT granted"):
             await asyncio.sleep(0.01)
         await transaction.commit()
         await waiting

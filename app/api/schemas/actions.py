@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from app.api.schemas.events import Identifier, Metadata, MoneyIn, PastMoment
-from app.api.schemas.lines import Code, Email, Flag, LineName, OperationName, Phone, QuantityText
+from app.api.schemas.lines import WHOLE, Code, Email, Flag, LineName, OperationName, Phone, QuantityText
 from app.api.types import BranchId, KassaId, LongText, MinorUnits, ReceiptId, RequestModel, ResponseModel, ShortText
 from app.domain.event import EventType, PaymentEvent
 from app.domain.ffd import CorrectionKind, FfdVersion, Operation
@@ -86,14 +86,14 @@ class FiscalIn(RequestModel):
     """The document as a person found it in the provider's cabinet or at the OFD."""
 
     fn: Annotated[str, StringConstraints(pattern=r"^[0-9]{16}$")]
-    fd: Annotated[int, Field(ge=1, le=4_294_967_295)]
+    fd: Annotated[int, Field(ge=1, le=4_294_967_295), WHOLE]
     fpd: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,10}$")]
     fiscalized_at: PastMoment
     local_time: ShortText = Field(description="Date and time as printed on the receipt, e.g. `2026-11-23T15:05`.")
     kkt_rn: ShortText | None = None
     kkt_serial: ShortText | None = None
-    shift: Annotated[int, Field(ge=1, le=10**6)] | None = None
-    number_in_shift: Annotated[int, Field(ge=1, le=10**6)] | None = None
+    shift: Annotated[int, Field(ge=1, le=10**6), WHOLE] | None = None
+    number_in_shift: Annotated[int, Field(ge=1, le=10**6), WHOLE] | None = None
     ffd: Literal["1.05", "1.1", "1.2"] | None = None
     receipt_url: LongText | None = None
 
@@ -120,7 +120,7 @@ class ResolveIn(RequestModel):
         description="`found`: the document exists; `send_again`: it certainly does not; `made_elsewhere`: another "
         "receipt stands for this money; `abandon`: no receipt is wanted."
     )
-    sequence: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(
+    sequence: Annotated[int, Field(ge=0, le=2**31 - 1), WHOLE] = Field(
         description="The `sequence` that the decision is based on; with another one it is refused."
     )
     reason: Reason = Field(description="Goes into the history for the auditor.")

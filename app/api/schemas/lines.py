@@ -19,6 +19,17 @@ Flag = StrictBool
 _NO_NUL = r"^[^\x00]*$"
 
 
+def _json_integer(value: Any) -> Any:
+    """As JSON Schema counts: 1.0 is an integer, true and "1" are none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError("must be an integer")
+    return value
+
+
+WHOLE = BeforeValidator(_json_integer)
+"""`Annotated[int, Field(ge=…), WHOLE]`: a number that is not money."""
+
+
 def _one_of(kind: type[FfdEnum]) -> Any:
     names = [member.code for member in kind]
 
@@ -118,9 +129,11 @@ class MarkingIn(RequestModel):
     """A goods marking code with its state, or a part of a marked package."""
 
     code: Code
-    state: Annotated[int, Field(ge=1, le=255)] = Field(default=255, description="Tag 2003; 255: it does not change.")
-    numerator: Annotated[int, Field(ge=1, le=10**9)] | None = Field(default=None, description="Tag 1293.")
-    denominator: Annotated[int, Field(ge=1, le=10**9)] | None = Field(default=None, description="Tag 1294.")
+    state: Annotated[int, Field(ge=1, le=255), WHOLE] = Field(
+        default=255, description="Tag 2003; 255: it does not change."
+    )
+    numerator: Annotated[int, Field(ge=1, le=10**9), WHOLE] | None = Field(default=None, description="Tag 1293.")
+    denominator: Annotated[int, Field(ge=1, le=10**9), WHOLE] | None = Field(default=None, description="Tag 1294.")
 
     def to_domain(self) -> MarkingCode:
         return MarkingCode(self.code, self.state, self.numerator, self.denominator)

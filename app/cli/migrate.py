@@ -1,0 +1,43 @@
+"""`crm-kassa migrate`: the schema of the database, brought forward or compared."""
+
+from typing import Annotated
+
+import typer
+
+from app.cli.configure import DataDir, for_administration, set_up_logs
+from app.cli.errors import Stop
+from app.cli.loop import run
+from app.cli.place import join_place
+from app.cli.say import OK, examples, out
+from app.db import migrate as schema
+from app.settings import Settings
+
+EXAMPLES = examples("crm-kassa migrate", "crm-kassa migrate --check", "crm-kassa migrate --to 0001")
+
+
+def migrate(
+    to: Annotated[str, typer.Option(help="Revision to bring the schema to.")] = "head",
+    check: Annotated[bool, typer.Option("--check", help="Only say whether it is there; exit code 1 when not.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Bring the database to the newest schema.
+
+    Run it before the processes of a new version start; it takes a lock, so it may be started everywhere at once.
+    """
+    settings = for_administration(data_dir)
+    set_up_logs(settings, quiet=True)
+    run(_migrate(settings, to, check))
+
+
+async def _migrate(settings: Settings, to: str, check: bool) -> None:
+    async with join_place(settings) as place:
+        found, needed = await schema.current(place.url), schema.head()
+        if check:
+            if found != needed:
+                raise Stop(f"The schema is {found or 'not there yet'}, the newest is {needed}: run crm-kassa migrate.")
+            await schema.check(place.url)
+            out.print(f"{OK} The schema is {found}, the newest, and its tables are as the code says.")
+            return
+        with out.status(f"Migrating from {found or 'nothing'} to {to} …"):
+            await schema.upgrade(place.url, to)
+        out.print(f"{OK} The schema is {await schema.current(place.url)} (it was {found or 'not there yet'}).")

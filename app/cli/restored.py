@@ -1,0 +1,41 @@
+"""`crm-kassa restored`: tells the program that its database went back in time."""
+
+from typing import Annotated
+
+import typer
+
+from app.cli.configure import DataDir, for_administration, set_up_logs
+from app.cli.loop import run
+from app.cli.place import administration
+from app.cli.say import OK, examples, out
+from app.db import installation
+from app.settings import Settings
+
+EXAMPLES = examples("crm-kassa restored", "crm-kassa restored --close")
+
+
+def restored(
+    close: Annotated[bool, typer.Option("--close", help="Every source has repeated what it had; end the epoch.")] = False,
+    reason: Annotated[str, typer.Option(help="Kept with the epoch.")] = "said by a person",
+    data_dir: DataDir = None,
+) -> None:
+    """Say that the database was restored from a backup.
+
+    From then on every first send is looked up at its provider before, because receipts may be printed that this
+    database has forgotten. A restore that changed the server's identity is noticed without being told. Restart the
+    workers afterwards.
+    """
+    settings = for_administration(data_dir)
+    set_up_logs(settings, quiet=True)
+    run(_restored(settings, close, reason))
+
+
+async def _restored(settings: Settings, close: bool, reason: str) -> None:
+    async with administration(settings) as runtime:
+        if close:
+            await installation.close_epoch(runtime.database)
+            out.print(f"{OK} The epoch is closed: first sends go straight again once the workers are restarted.")
+            return
+        found = await installation.restored(runtime.database, reason)
+        out.print(f"{OK} Epoch {found.epoch} is open: first sends are looked up before. Restart the workers now.")
+        out.print("  When every source has repeated its payments since the backup: crm-kassa restored --close")
