@@ -108,7 +108,13 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
         stack.push_async_callback(intake_commits.close)
         catalog = Catalog(database)
         intake = Intake(
-            committer=intake_commits, catalog=catalog, registry=kassas, box=keys.box, hasher=keys.hasher, clock=clock
+            database=database,
+            committer=intake_commits,
+            catalog=catalog,
+            registry=kassas,
+            box=keys.box,
+            hasher=keys.hasher,
+            clock=clock,
         )
         planner = Planner(database=database, catalog=catalog, intake=intake, box=keys.box)
         drivers = Drivers(kassas, http, keys.box, settings.public_url)
@@ -130,7 +136,7 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
             intake=intake,
             actions=Actions(database=database, catalog=catalog, intake=intake, planner=planner),
             reads=Reads(database, keys.box, keys.hasher),
-            idempotency=Idempotency(database),
+            idempotency=Idempotency(database, metrics=metrics),
             inbound=Inbound(
                 database=database,
                 sources=sources,
@@ -249,6 +255,7 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
     maintenance = Maintenance(
         database=database,
         overdue=Overdue(database, runtime.keys.box, s.refund_wait_seconds),
+        idempotency=runtime.services.idempotency,
         metrics=runtime.metrics,
         rescue_seconds=s.rescue_every_seconds,
         sweep_seconds=s.sweep_every_seconds,

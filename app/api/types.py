@@ -66,7 +66,7 @@ def _public_id(prefix: ids.Prefix) -> Any:
 
     return (
         BeforeValidator(read),
-        PlainSerializer(lambda value: ids.public(prefix, value), return_type=str),
+        PlainSerializer(lambda value: ids.public(prefix, value), return_type=str, when_used="json"),
         WithJsonSchema({"type": "string", "pattern": f"^{prefix}_[0-9a-f]{{32}}$"}),
     )
 

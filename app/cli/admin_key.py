@@ -1,4 +1,4 @@
-"""The installation's first admin key: made once, kept in the data folder of an embedded database, shown at each start."""
+"""The installation's first admin key: made once, kept beside an embedded database, shown at each start."""
 
 from app.cli.actor import CLI
 from app.cli.files import write_whole

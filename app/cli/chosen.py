@@ -1,4 +1,4 @@
-"""What the words on a command line mean: ids, the merchant when there is only one, JSON from a file or standard input."""
+"""What the words on a command line mean: ids, the merchant when there is only one, JSON from a file."""
 
 import json
 import sys

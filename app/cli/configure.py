@@ -28,7 +28,7 @@ DEMO_FILE = "demo.json"
 
 
 def load_settings(**options: Any) -> Settings:
-    """Settings with the options that were given. SettingInvalid names every variable that is wrong and shows no value."""
+    """Settings with the options that were given. SettingInvalid names every wrong variable and shows no value."""
     given = {name: value for name, value in options.items() if value is not None}
     return build_settings(**given)
 
@@ -51,8 +51,12 @@ def with_loopback(settings: Settings) -> Settings:
 
 
 def for_administration(data_dir: Path | None) -> Settings:
-    """Settings of a command that works beside the program; a demo's data folder keeps its simulator reachable."""
+    """Settings of a command that works beside the program and answers itself: only what went wrong is logged.
+
+    A demo's data folder keeps its simulator reachable.
+    """
     settings = load_settings(data_dir=data_dir)
+    set_up_logs(settings, quiet=True)
     if settings.database_url is None and (settings.data_dir / DEMO_FILE).exists():
         return with_loopback(settings)
     return settings

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
-import click
 import typer
 from alembic.util.exc import CommandError
 from rich.markup import escape
@@ -41,7 +40,7 @@ class Ending:
 class PoliteGroup(TyperGroup):
     """Commands whose known failures end in a sentence; what nobody foresaw keeps its traceback for us."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: typer.Context) -> Any:
         try:
             return super().invoke(ctx)
         except Exception as error:
@@ -76,7 +75,9 @@ def ending_of(error: BaseException) -> Ending | None:
         case asyncpg.PostgresConnectionError() | asyncpg.CannotConnectNowError():
             return Ending(f"The database does not answer: {error}.", 1)
         case TimeoutError() | ConnectionError():
-            return Ending(f"The database of KASSA_DATABASE_URL does not answer ({error or 'no answer in time'}).", 1)
+            return Ending(
+                f"The database of KASSA_DATABASE_URL does not answer ({str(error) or 'no answer in time'}).", 1
+            )
         case asyncio.CancelledError():
             return Ending("Stopped before it was done.", 130)
         case OSError(filename=str() as name, strerror=str() as why):

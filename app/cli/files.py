@@ -23,6 +23,18 @@ def write_whole(path: Path, text: str) -> None:
         raise Stop(f"{path} cannot be written: {error.strerror}.", 2) from None
 
 
+def existing_folder(path: Path) -> Path:
+    """The absolute folder, made when it is not there."""
+    path.mkdir(parents=True, exist_ok=True)
+    return path.resolve()
+
+
+def remove(path: Path | None) -> None:
+    """Take a file away if there is one."""
+    if path is not None:
+        path.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: dict[str, Any]) -> None:
     write_whole(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 

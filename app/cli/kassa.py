@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from app.cli.actor import ACTOR
 from app.cli.chosen import PAGE, AsJson, OfMerchant, id_of, json_from, kassa_of, merchant_of, merchants_of
-from app.cli.configure import DataDir, for_administration, set_up_logs
+from app.cli.configure import DataDir, for_administration
 from app.cli.loop import run
 from app.cli.place import administration
 from app.cli.say import FAILED, OK, WARNING, as_json, examples, out, table
@@ -61,7 +61,6 @@ def create(
 ) -> None:
     """Connect a kassa, then try it. VAT, payment method and the Internet sign are never assumed."""
     settings = for_administration(data_dir)
-    set_up_logs(settings, quiet=True)
     defaults = {
         "vat": vat,
         "payment_method": payment_method,
@@ -97,7 +96,6 @@ async def _create(settings: Settings, merchant: str | None, new: NewKassa) -> Ka
 def listed(merchant: OfMerchant = None, json: AsJson = False, data_dir: DataDir = None) -> None:
     """List kassas with what waits for them; of all merchants unless one is named."""
     settings = for_administration(data_dir)
-    set_up_logs(settings, quiet=True)
     found = run(_listed(settings, merchant))
     if json:
         as_json([_shown(one) for one in found])
@@ -143,7 +141,6 @@ def check(kassa_id: KassaId, json: AsJson = False, data_dir: DataDir = None) -> 
     A check that finds nothing wrong resumes a kassa that was paused for its account.
     """
     settings = for_administration(data_dir)
-    set_up_logs(settings, quiet=True)
     _tell_check(run(_check(settings, kassa_id)), json)
 
 
@@ -166,7 +163,6 @@ def resume(kassa_id: KassaId, data_dir: DataDir = None) -> None:
 
 def _switch(kassa_id: str, status: str, data_dir: Path | None) -> None:
     settings = for_administration(data_dir)
-    set_up_logs(settings, quiet=True)
     view = run(_change(settings, kassa_id, status))
     out.print(f"{OK} {view.kassa.name}: {_state(view)}; {view.lane.waiting} waiting.")
 

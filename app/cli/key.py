@@ -7,7 +7,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from app.cli.actor import CLI
 from app.cli.chosen import PAGE, AsJson, OfMerchant, id_of, merchant_of
-from app.cli.configure import DataDir, for_administration, set_up_logs
+from app.cli.configure import DataDir, for_administration
 from app.cli.errors import Stop
 from app.cli.loop import run
 from app.cli.place import administration
@@ -61,7 +61,6 @@ def create(
 ) -> None:
     """Create an API key. Its text is shown now and never again."""
     settings = for_administration(data_dir)
-    set_up_logs(settings, quiet=True)
     if admin and (merchant or scope or source):
         raise Stop("An admin key has no merchant, source or scopes: give --admin alone.", 2)
     run(_create(settings, merchant, admin, scope or ["*"], name, source, test, json))
@@ -96,7 +95,6 @@ async def _create(
 def listed(merchant: OfMerchant = None, admin: Admin = False, json: AsJson = False, data_dir: DataDir = None) -> None:
     """List API keys, newest first. Their texts are not known here."""
     settings = for_administration(data_dir)
-    set_up_logs(settings, quiet=True)
     found = run(_listed(settings, merchant, admin))
     if json:
         as_json([_shown(one) for one in found])
@@ -127,7 +125,6 @@ def revoke(
 ) -> None:
     """End an API key. Running API processes notice within seconds."""
     settings = for_administration(data_dir)
-    set_up_logs(settings, quiet=True)
     run(_revoke(settings, key_id))
     out.print(f"{OK} {key_id} is revoked.")
 
@@ -144,7 +141,6 @@ def rotate_secrets(json: AsJson = False, data_dir: DataDir = None) -> None:
     started again. A key of which nothing is left may be taken away.
     """
     settings = for_administration(data_dir)
-    set_up_logs(settings, quiet=True)
     run(_rotate_secrets(settings, json))
 
 

@@ -9,7 +9,6 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,6 +19,7 @@ from app.cli.configure import with_loopback
 from app.cli.crew import Crew
 from app.cli.demo_shop import Shop, open_shop, simulator_port_of
 from app.cli.errors import Stop
+from app.cli.files import existing_folder
 from app.cli.place import Place, leave_note, open_place, required_schema
 from app.cli.server import Server, bind, serving, url_of
 from app.domain.errors import Busy
@@ -68,9 +68,9 @@ class Running:
             "api_url": self.api_url,
             "simulator_url": self.simulator_url,
             "admin_key": self.admin_key,
-            "api_key": shop and shop.api_key,
-            "merchant_id": shop and shop.merchant_id,
-            "kassa_id": shop and shop.kassa_id,
+            "api_key": None if shop is None else shop.api_key,
+            "merchant_id": None if shop is None else shop.merchant_id,
+            "kassa_id": None if shop is None else shop.kassa_id,
         }
 
 
@@ -149,8 +149,7 @@ async def first_of(stop: Awaitable[None], running: asyncio.Task[Any]) -> None:
 @contextlib.asynccontextmanager
 async def _simulator(settings: Settings, plan: Plan) -> AsyncIterator[str]:
     """Its tape lives in the data folder, its port stays the same: the demo's kassa knows it by its address."""
-    data_dir: Path = settings.data_dir.resolve()
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir = existing_folder(settings.data_dir)
     port = simulator_port_of(data_dir, plan.simulator_port)
     door = bind("127.0.0.1", port, option="--simulator-port", variable=None)
     app = create_simulator(SimulatorConfig(tape_path=data_dir / TAPE_FILE))
@@ -177,7 +176,7 @@ async def _keep(server: EmbeddedPostgres) -> None:
         try:
             await server.restart()
         except EmbeddedPostgresError as error:
-            log.error("embedded_postgres.not_restarted", error=str(error))  # noqa: TRY400 - the text is for people
+            log.error("embedded_postgres.not_restarted", error=str(error))
             await asyncio.sleep(_RESTART_SECONDS)
         else:
             log.warning("embedded_postgres.restarted")

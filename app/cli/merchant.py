@@ -6,7 +6,7 @@ import typer
 
 from app.cli.actor import ACTOR
 from app.cli.chosen import AsJson, merchants_of
-from app.cli.configure import DataDir, for_administration, set_up_logs
+from app.cli.configure import DataDir, for_administration
 from app.cli.loop import run
 from app.cli.place import administration
 from app.cli.say import OK, as_json, examples, out, table
@@ -30,7 +30,6 @@ def create(
 ) -> None:
     """Create a merchant. Its source api is there at once."""
     settings = for_administration(data_dir)
-    set_up_logs(settings, quiet=True)
     run(_create(settings, name, inn, json))
 
 
@@ -48,7 +47,6 @@ async def _create(settings: Settings, name: str, inn: str, json: bool) -> None:
 def listed(json: AsJson = False, data_dir: DataDir = None) -> None:
     """List merchants, newest first."""
     settings = for_administration(data_dir)
-    set_up_logs(settings, quiet=True)
     found = run(_listed(settings))
     if json:
         as_json([_shown(one) for one in found])

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.configure import DataDir, for_administration, set_up_logs
+from app.cli.configure import DataDir, for_administration
 from app.cli.errors import Stop
 from app.cli.loop import run
 from app.cli.place import join_place
@@ -25,7 +25,6 @@ def migrate(
     Run it before the processes of a new version start; it takes a lock, so it may be started everywhere at once.
     """
     settings = for_administration(data_dir)
-    set_up_logs(settings, quiet=True)
     run(_migrate(settings, to, check))
 
 

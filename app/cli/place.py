@@ -88,7 +88,7 @@ async def administration(settings: Settings) -> AsyncIterator[Runtime]:
 
 
 async def required_schema(place: Place, *, upgrade: bool = False) -> None:
-    """An embedded database is brought to the newest schema, another one with `upgrade`; else Stop when it is not there."""
+    """An embedded database is brought to the newest schema, another one only with `upgrade`; else it must have it."""
     if upgrade or place.embedded is not None:
         await migrate.upgrade(place.url)
         return

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli.configure import DataDir, for_administration, set_up_logs
+from app.cli.configure import DataDir, for_administration
 from app.cli.loop import run
 from app.cli.place import administration
 from app.cli.say import OK, examples, out
@@ -15,7 +15,7 @@ EXAMPLES = examples("crm-kassa restored", "crm-kassa restored --close")
 
 
 def restored(
-    close: Annotated[bool, typer.Option("--close", help="Every source has repeated what it had; end the epoch.")] = False,
+    close: Annotated[bool, typer.Option("--close", help="Every source has repeated its payments: end it.")] = False,
     reason: Annotated[str, typer.Option(help="Kept with the epoch.")] = "said by a person",
     data_dir: DataDir = None,
 ) -> None:
@@ -26,7 +26,6 @@ def restored(
     workers afterwards.
     """
     settings = for_administration(data_dir)
-    set_up_logs(settings, quiet=True)
     run(_restored(settings, close, reason))
 
 

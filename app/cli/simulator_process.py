@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from app.cli.configure import load_settings, set_up_logs
-from app.cli.loop import run, signals
 from app.cli.launch import first_of, running_task
+from app.cli.loop import run, signals
 from app.cli.say import OK, examples, out
 from app.cli.server import bind, serving, url_of
 from app.simulator.server import SimulatorConfig, create_simulator

@@ -8,7 +8,7 @@ import typer
 
 from app.cli.actor import ACTOR
 from app.cli.chosen import PAGE, AsJson, OfMerchant, id_of, json_from, merchant_of, merchants_of
-from app.cli.configure import DataDir, for_administration, set_up_logs
+from app.cli.configure import DataDir, for_administration
 from app.cli.loop import run
 from app.cli.place import administration
 from app.cli.say import OK, as_json, examples, out, table
@@ -32,7 +32,7 @@ def create(
     credentials: Annotated[
         Path | None, typer.Option(help="JSON file of the source's credentials; - is standard input.")
     ] = None,
-    settings_file: Annotated[Path | None, typer.Option("--settings", help="JSON file of the source's settings.")] = None,
+    settings_file: Annotated[Path | None, typer.Option("--settings", help="JSON file of its settings.")] = None,
     acquirer_fiscalizes: Annotated[
         bool | None,
         typer.Option(
@@ -56,7 +56,6 @@ def create(
 ) -> None:
     """Connect a source; answers with the addresses to enter in its cabinet."""
     settings = for_administration(data_dir)
-    set_up_logs(settings, quiet=True)
     new = NewSource(
         kind=kind,
         name=name,
@@ -88,7 +87,6 @@ async def _create(settings: Settings, merchant: str | None, new: NewSource) -> S
 def listed(merchant: OfMerchant = None, json: AsJson = False, data_dir: DataDir = None) -> None:
     """List sources and when each was last heard; of all merchants unless one is named."""
     settings = for_administration(data_dir)
-    set_up_logs(settings, quiet=True)
     found = run(_listed(settings, merchant))
     if json:
         as_json([_shown(one) for one in found])

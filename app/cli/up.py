@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from app.cli.configure import DataDir, load_settings, set_up_logs
-from app.cli.files import write_json
+from app.cli.files import remove, write_json
 from app.cli.launch import Plan, Running, first_of, launch
 from app.cli.loop import Stopping, run, signals
 from app.cli.say import OK, err, examples, out
@@ -45,8 +45,7 @@ def up(
 
 
 async def _up(settings: Settings, plan: Plan, ready_file: Path | None) -> None:
-    if ready_file is not None:
-        ready_file.unlink(missing_ok=True)
+    remove(ready_file)
     with signals() as stopping:
         try:
             async with launch(settings, plan, _done) as running:
@@ -56,8 +55,7 @@ async def _up(settings: Settings, plan: Plan, ready_file: Path | None) -> None:
                 await _serve(stopping, running)
                 out.print("Stopping: open requests are answered, workers finish what they have …")
         finally:
-            if ready_file is not None:
-                ready_file.unlink(missing_ok=True)
+            remove(ready_file)
     out.print("Stopped.")
 
 

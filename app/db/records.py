@@ -80,6 +80,7 @@ class NewEvent:
     metadata: str
     test: bool
     received_at: datetime
+    actor: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,6 @@ class Acceptance:
     event: NewEvent
     receipts: tuple[NewReceipt, ...] = ()
     messages: tuple[NewMessage, ...] = ()
-    actor: str = "source"
 
 
 @dataclass(frozen=True, slots=True)

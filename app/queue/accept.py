@@ -91,12 +91,12 @@ WITH e AS (
 ), history AS (
   INSERT INTO timeline (id, merchant_id, event_id, receipt_id, at, what, status, actor, data)
   SELECT kassa_uuid7(), p.merchant_id, p.id, NULL::uuid, p.received_at,
-    CASE WHEN p.linked THEN 'linked' ELSE p.status END, NULL, 'source', coalesce(p.reason::jsonb, '{{}}'::jsonb)
+    CASE WHEN p.linked THEN 'linked' ELSE p.status END, NULL, p.actor, coalesce(p.reason::jsonb, '{{}}'::jsonb)
   FROM placed p
   UNION ALL
   SELECT kassa_uuid7(), s.merchant_id, s.event_id, s.id, s.created_at,
     CASE WHEN s.status = 'held' THEN 'held' ELSE 'planned' END, s.status, 'intake',
-    coalesce(jsonb_build_object('failure', s.failure), '{{}}'::jsonb)
+    CASE WHEN s.failure IS NULL THEN '{{}}'::jsonb ELSE jsonb_build_object('failure', s.failure) END
   FROM stored_receipts s
 )
 SELECT p.id, p.linked, (SELECT pg_notify('{CHANNEL}', '')) FROM placed p

@@ -55,7 +55,8 @@ WITH m AS (
 ), history AS (
   INSERT INTO timeline (id, merchant_id, receipt_id, at, what, status, actor, data)
   SELECT kassa_uuid7(), merchant_id, receipt_id, marked_at, 'marked', 'sending', worker,
-    jsonb_build_object('attempt_id', attempt_id, 'provider_id', provider_id) FROM marked
+    jsonb_build_object('attempt_id', 'att_' || replace(attempt_id::text, '-', ''), 'provider_id', provider_id)
+  FROM marked
 )
 SELECT job_id, marked_at FROM marked
 """

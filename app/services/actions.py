@@ -27,7 +27,7 @@ from app.domain.rules import findings as judge
 from app.queue import lanes, work
 from app.queue.jobs import FOLLOW_UP, RECEIPT_ORDERS, JobKind
 from app.queue.tell import tell
-from app.services.catalog import Catalog
+from app.services.catalog import Catalog, MerchantSettings
 from app.services.customers import open_customer, open_event, seal_event
 from app.services.intake import Intake, filled_row, lacking
 from app.services.plan import Planner
@@ -48,6 +48,7 @@ class Actions:
 
     async def retry(self, principal: Principal, merchant_id: UUID, receipt_id: UUID) -> None:
         """Do now what is planned for later; a refused receipt is sent again as a new version."""
+        settings = await self._catalog.merchant(merchant_id, fresh=True)
         async with self._database.pipeline() as tx:
             row = await self._locked(tx, merchant_id, receipt_id)
             match Status(row.status):
@@ -57,14 +58,15 @@ class Actions:
                     await work.make_due(tx, row.id, RECEIPT_ORDERS)
                     await self._note(tx, row, "retry", principal)
                 case Status.REJECTED:
-                    await self._new_version(tx, row, self._customer(row), principal)
+                    await self._new_version(tx, row, self._customer(row), principal, settings)
                 case Status.HELD:
-                    await self._replan(tx, row, principal)
+                    await self._replan(tx, row, principal, settings)
                 case other:
                     raise _conflict(other, "be retried", ("held", "queued", "accepted", "unknown", "rejected"))
 
     async def cancel(self, principal: Principal, merchant_id: UUID, receipt_id: UUID, reason: str | None) -> None:
         """Give a receipt up before it is sent. A marked one is on its way: Conflict."""
+        settings = await self._catalog.merchant(merchant_id, fresh=True)
         async with self._database.pipeline() as tx:
             row = await self._locked(tx, merchant_id, receipt_id)
             status = Status(row.status)
@@ -72,7 +74,7 @@ class Actions:
                 raise _conflict(status, "be cancelled", ("held", "queued", "rejected"))
             if status is Status.QUEUED:
                 await self._must_be_unsent(tx, row)
-            await self._finish(tx, row, Happening.CANCELLED, principal, {"reason": reason})
+            await self._finish(tx, row, Happening.CANCELLED, principal, {"reason": reason}, settings)
 
     async def _must_be_unsent(self, tx: Tx, row: ReceiptRow) -> None:
         if row.marks:
@@ -98,6 +100,7 @@ class Actions:
         It names the sequence it saw and voids whatever look-up is under way. `found` without fiscal data asks the
         provider again; with it, the person vouches for the document.
         """
+        settings = await self._catalog.merchant(merchant_id, fresh=True)
         async with self._database.pipeline() as tx:
             row = await self._locked(tx, merchant_id, receipt_id)
             if row.sequence != sequence:
@@ -111,14 +114,14 @@ class Actions:
                 case "found" if fiscal is None:
                     await self._ask_again(tx, row, principal, said)
                 case "found":
-                    await self._finish(tx, row, Happening.RESOLVED_FOUND, principal, said, fiscal=fiscal)
+                    await self._finish(tx, row, Happening.RESOLVED_FOUND, principal, said, settings, fiscal=fiscal)
                 case "send_again":
                     await receipts.vouch_absent(tx, row.id)
-                    await self._finish(tx, row, Happening.RESOLVED_SEND_AGAIN, principal, said)
+                    await self._finish(tx, row, Happening.RESOLVED_SEND_AGAIN, principal, said, settings)
                 case "made_elsewhere":
-                    await self._finish(tx, row, Happening.RESOLVED_MADE_ELSEWHERE, principal, said)
+                    await self._finish(tx, row, Happening.RESOLVED_MADE_ELSEWHERE, principal, said, settings)
                 case "abandon":
-                    await self._finish(tx, row, Happening.RESOLVED_ABANDON, principal, said)
+                    await self._finish(tx, row, Happening.RESOLVED_ABANDON, principal, said, settings)
                 case _:
                     raise Conflict("answer is one of found, send_again, made_elsewhere, abandon")
 
@@ -133,24 +136,27 @@ class Actions:
         self, principal: Principal, merchant_id: UUID, receipt_id: UUID, sequence: int, changes: dict[str, Any]
     ) -> None:
         """Fill what a held receipt lacks, or correct a rejected one; `sequence` is the one the caller saw."""
+        settings = await self._catalog.merchant(merchant_id, fresh=True)
         async with self._database.pipeline() as tx:
             row = await self._locked(tx, merchant_id, receipt_id)
             if row.sequence != sequence:
                 raise PreconditionFailed(f"the receipt has moved on to sequence {row.sequence}; read it again")
-            await self._patch(tx, row, changes, principal)
+            await self._patch(tx, row, changes, principal, settings)
 
     async def patch_event(
         self, principal: Principal, merchant_id: UUID, event_id: UUID, changes: dict[str, Any]
     ) -> None:
         """The same by the event's id."""
+        settings = await self._catalog.merchant(merchant_id, fresh=True)
         async with self._database.pipeline() as tx:
-            await self._patch(tx, await self._waiting_of(tx, merchant_id, event_id), changes, principal)
+            await self._patch(tx, await self._waiting_of(tx, merchant_id, event_id), changes, principal, settings)
 
     async def replan(self, principal: Principal, merchant_id: UUID, event_id: UUID) -> None:
         """Plan a held event again: its mapping, default or sale may be there now."""
+        settings = await self._catalog.merchant(merchant_id, fresh=True)
         async with self._database.pipeline() as tx:
             row = await self._waiting_of(tx, merchant_id, event_id)
-            await self._replan(tx, row, principal)
+            await self._replan(tx, row, principal, settings)
 
     async def _waiting_of(self, tx: Tx, merchant_id: UUID, event_id: UUID) -> ReceiptRow:
         rows = await receipts.of_event(tx, merchant_id, event_id)
@@ -160,7 +166,14 @@ class Actions:
             raise Conflict("this event has no receipt that waits for anything")
         return await self._locked(tx, merchant_id, rows[0].id)
 
-    async def _patch(self, tx: Tx, row: ReceiptRow, changes: dict[str, Any], principal: Principal) -> None:
+    async def _patch(
+        self,
+        tx: Tx,
+        row: ReceiptRow,
+        changes: dict[str, Any],
+        principal: Principal,
+        settings: MerchantSettings,
+    ) -> None:
         status = Status(row.status)
         if status not in (Status.HELD, Status.REJECTED) or row.event_id is None:
             raise _conflict(status, "be changed", ("held", "rejected"))
@@ -179,37 +192,47 @@ class Actions:
         )
         await self._note(tx, row, "patched", principal, {"members": sorted(changes)})
         if status is Status.HELD:
-            await self._replan(tx, row, principal, must=True)
+            await self._replan(tx, row, principal, settings, must=True)
         else:
-            await self._corrected(tx, row, after, principal)
+            await self._corrected(tx, row, after, principal, settings)
 
-    async def _replan(self, tx: Tx, row: ReceiptRow, principal: Principal, *, must: bool = False) -> None:
+    async def _replan(
+        self, tx: Tx, row: ReceiptRow, principal: Principal, settings: MerchantSettings, *, must: bool = False
+    ) -> None:
         if row.event_id is None or row.status != Status.HELD.value:
             raise _conflict(Status(row.status), "be planned again", ("held",))
         event = await planned.event(tx, row.event_id)
         if event is None:
             raise NotFound("no such event")
         await self._note(tx, row, "replan", principal)
-        await self._planner.plan_event(tx, event, strict=must)
+        await self._planner.plan_event(tx, event, settings, strict=must)
 
-    async def _corrected(self, tx: Tx, row: ReceiptRow, event: PaymentEvent, principal: Principal) -> None:
+    async def _corrected(
+        self, tx: Tx, row: ReceiptRow, event: PaymentEvent, principal: Principal, settings: MerchantSettings
+    ) -> None:
         """A rejected receipt with corrected content goes out as a new version under a new id."""
         if event.type is not EventType.PAYMENT_SUCCEEDED:
             raise Conflict("a refused refund is made again as a refund of its sale: POST /v1/receipts/{sale}/refund")
-        settings = await self._catalog.merchant(row.merchant_id)
         source = settings.sources[row.source_id]
         branch = self._intake.branch_of(settings, source, event)
         kassa = settings.kassas[row.kassa_id] if row.kassa_id else None
         plan = self._intake.plan(settings, source, branch, kassa, event)
         match plan:
             case Planned(receipts=made, items_origin=origin):
-                await self._new_version(tx, filled_row(row, made[0], origin), made[0].customer, principal)
+                await self._new_version(tx, filled_row(row, made[0], origin), made[0].customer, principal, settings)
             case Refused(findings=findings):
                 raise Invalid("this cannot become a receipt", findings)
             case Held(missing=missing):
                 raise Invalid("data is still missing", tuple(lacking(m) for m in missing))
 
-    async def _new_version(self, tx: Tx, row: ReceiptRow, customer: Customer | None, principal: Principal) -> None:
+    async def _new_version(
+        self,
+        tx: Tx,
+        row: ReceiptRow,
+        customer: Customer | None,
+        principal: Principal,
+        settings: MerchantSettings,
+    ) -> None:
         """The next version under its own id; the old id stays burnt and is asked for before this one is sent."""
         consequence = step(Status.REJECTED, Happening.CORRECTED)
         number = row.version + 1
@@ -236,7 +259,7 @@ class Actions:
         if row.chain_id is None:
             await work.enqueue(tx, JobKind.FISCALIZE, row.kassa_id, row.id)
             return
-        await self._planner.recount_and_advance(tx, row.merchant_id, row.chain_id)
+        await self._planner.recount_and_advance(tx, row.chain_id, settings)
 
     async def refund(
         self,
@@ -252,8 +275,12 @@ class Actions:
         """Refund a sale in full, by lines or by amount; planned under the sale's lock. Returns the refund's event."""
         async with self._database.pipeline() as tx:
             row = await receipts.by_id(tx, merchant_id, receipt_id)
-            if row is None:
-                raise NotFound("no such receipt")
+        if row is None:
+            raise NotFound("no such receipt")
+        before = await self._intake.known(merchant_id, row.source_id, EventType.REFUND_SUCCEEDED, f"refund:{key}")
+        if before is not None:
+            return before
+        async with self._database.pipeline() as tx:
             if row.operation != Operation.SELL.code or row.external_id is None:
                 raise Conflict("only a sale can be refunded")
             if row.status in (Status.REJECTED.value, Status.CANCELLED.value, Status.HELD.value):
@@ -339,6 +366,7 @@ class Actions:
         happening: Happening,
         principal: Principal,
         said: dict[str, Any],
+        settings: MerchantSettings,
         *,
         fiscal: FiscalData | None = None,
     ) -> None:
@@ -356,7 +384,7 @@ class Actions:
         if consequence.message is not None:
             await self._tell(tx, after, consequence.message, at)
         if row.chain_id is not None:
-            await self._planner.recount_and_advance(tx, row.merchant_id, row.chain_id)
+            await self._planner.recount_and_advance(tx, row.chain_id, settings)
 
     def _after(
         self,

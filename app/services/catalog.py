@@ -53,10 +53,13 @@ class Catalog:
         self._seconds = seconds
         self._known: dict[UUID, tuple[float, MerchantSettings]] = {}
 
-    async def merchant(self, merchant_id: UUID) -> MerchantSettings:
-        """Settings not older than the cache's age. NotFound for an unknown merchant."""
+    async def merchant(self, merchant_id: UUID, *, fresh: bool = False) -> MerchantSettings:
+        """Settings not older than the cache's age, or, with `fresh`, as they are now. NotFound for an unknown merchant.
+
+        Opens a connection of its own: ask before a transaction is open, not within one.
+        """
         known = self._known.get(merchant_id)
-        if known is not None and known[0] > time.monotonic():
+        if not fresh and known is not None and known[0] > time.monotonic():
             return known[1]
         async with self._database.pipeline() as tx:
             row: Any = await repo.merchant(tx, merchant_id)

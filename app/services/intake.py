@@ -10,9 +10,11 @@ from zoneinfo import ZoneInfo
 
 from app.db.group_commit import CommitUnknown, GroupCommitter
 from app.db.records import Acceptance, Accepted, NewEvent, NewMessage, NewReceipt
+from app.db.repos import events
 from app.db.repos.events import EventRow
 from app.db.repos.receipts import ReceiptRow
 from app.db.repos.settings import BranchRow, KassaRow, SourceRow
+from app.db.unit_of_work import Database
 from app.domain.codec import event_to_json, receipt_to_json
 from app.domain.errors import Busy, DuplicateEvent, Finding, Invalid, NotFound, TotalsMismatch
 from app.domain.event import EventStatus, EventType, PaymentEvent
@@ -53,6 +55,7 @@ class Intake:
     def __init__(
         self,
         *,
+        database: Database,
         committer: GroupCommitter[Acceptance, Accepted],
         catalog: Catalog,
         registry: Registry[KassaDriver],
@@ -60,6 +63,7 @@ class Intake:
         hasher: SearchHasher,
         clock: DatabaseClock,
     ) -> None:
+        self._database = database
         self._committer = committer
         self._catalog = catalog
         self._registry = registry
@@ -104,7 +108,13 @@ class Intake:
         source = settings.sources.get(source_id)
         if source is None:
             raise NotFound("no such source")
-        acceptance, rows = self._acceptance(settings, source, event, actor, refuse=refuse, shape=shape)
+        try:
+            acceptance, rows = self._acceptance(settings, source, event, actor, refuse=refuse, shape=shape)
+        except Invalid:
+            # A repeat is a repeat even when its new content could not become a receipt.
+            if (answer := await self._repeat(merchant_id, source_id, event)) is not None:
+                return answer
+            raise
         try:
             accepted = await self._committer.submit(acceptance)
         except CommitUnknown as lost:
@@ -112,12 +122,20 @@ class Intake:
         if accepted.fresh:
             view = None if accepted.linked else _view(acceptance.event, rows, event)
             return IntakeAnswer(accepted.event_id, fresh=True, view=view)
-        if not accepted.same_content:
-            raise DuplicateEvent(
-                "this id was already reported with other content; a different payment needs an id of its own",
-                existing_id=f"evt_{accepted.event_id.hex}",
-            )
-        return IntakeAnswer(accepted.event_id, fresh=False)
+        return _repeated(accepted.event_id, same_content=accepted.same_content)
+
+    async def known(self, merchant_id: UUID, source_id: UUID, type: EventType, external_id: str) -> UUID | None:
+        """The event that came first under this identity, if any did."""
+        async with self._database.pipeline() as tx:
+            found = await events.identity(tx, merchant_id, source_id, type.value, external_id)
+        return None if found is None else found.event_id
+
+    async def _repeat(self, merchant_id: UUID, source_id: UUID, event: PaymentEvent) -> IntakeAnswer | None:
+        async with self._database.pipeline() as tx:
+            found = await events.identity(tx, merchant_id, source_id, event.type.value, event.external_id)
+        if found is None:
+            return None
+        return _repeated(found.event_id, same_content=found.content_hash == fingerprint(event_to_json(event)))
 
     def _acceptance(
         self,
@@ -153,13 +171,12 @@ class Intake:
                 case Planned():
                     status = EventStatus.PLANNED
             rows = self.rows(settings.id, source, branch, kassa, event, event_id, plan, at)
-        new = self._event(settings, source, event, event_id, chain_id, status, reason, at)
+        new = self._event(settings, source, event, event_id, chain_id, status, reason, at, actor)
         return (
             Acceptance(
                 new,
                 tuple(self.new_receipt(row, self._customer(event, source)) for row in rows),
                 tuple(self._messages(rows, event)),
-                actor,
             ),
             rows,
         )
@@ -333,6 +350,7 @@ class Intake:
         status: EventStatus,
         reason: dict[str, Any] | None,
         at: datetime,
+        actor: str,
     ) -> NewEvent:
         body = event_to_json(event)
         sale = event.type is EventType.PAYMENT_SUCCEEDED
@@ -361,6 +379,7 @@ class Intake:
             metadata=_text(event.metadata) or "{}",
             test=event.test,
             received_at=at,
+            actor=actor,
         )
 
 
@@ -446,6 +465,15 @@ def defaults_of(stored: dict[str, Any]) -> Defaults:
 def local_date(moment: datetime, timezone: str) -> date:
     """The day on which a settlement happened where the kassa stands."""
     return moment.astimezone(ZoneInfo(timezone)).date()
+
+
+def _repeated(event_id: UUID, *, same_content: bool) -> IntakeAnswer:
+    if not same_content:
+        raise DuplicateEvent(
+            "this id was already reported with other content; a different payment needs an id of its own",
+            existing_id=f"evt_{event_id.hex}",
+        )
+    return IntakeAnswer(event_id, fresh=False)
 
 
 def lacking(missing: Missing) -> Finding:

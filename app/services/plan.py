@@ -56,9 +56,13 @@ class Planner:
         """Plan one received event under its chain's lock."""
         async with self._database.pipeline() as tx:
             event = await planned.event(tx, job.ref, lock=False)
-            if event is None or not await self._begin(tx, event, job):
+            if event is None:
+                await work.finish(tx, job)
                 return
-            await self.plan_event(tx, event)
+        settings = await self._catalog.merchant(event.merchant_id, fresh=True)
+        async with self._database.pipeline() as tx:
+            if await self._begin(tx, event, job):
+                await self.plan_event(tx, event, settings)
 
     async def _begin(self, tx: Tx, event: EventRow, job: Job) -> bool:
         """Locks the chains, then takes the job in the name of its lease (lock order chain, receipt, job)."""
@@ -68,12 +72,17 @@ class Planner:
     async def release(self, job: Job) -> None:
         """Something changed in a chain: plan again what waits in it, and give the next receipt its turn."""
         async with self._database.pipeline() as tx:
-            chain = await chains.lock_any(tx, job.ref)
-            if chain is None or not await work.finish(tx, job):
+            merchant_id = await chains.merchant_of(tx, job.ref)
+            if merchant_id is None:
+                await work.finish(tx, job)
                 return
-            await self.release_chain(tx, chain)
+        settings = await self._catalog.merchant(merchant_id, fresh=True)
+        async with self._database.pipeline() as tx:
+            chain = await chains.lock(tx, merchant_id, job.ref)
+            if chain is not None and await work.finish(tx, job):
+                await self.release_chain(tx, chain, settings)
 
-    async def release_chain(self, tx: Tx, chain: Chain) -> None:
+    async def release_chain(self, tx: Tx, chain: Chain, settings: MerchantSettings) -> None:
         """The work of a release under a lock that the caller holds."""
         for row in await receipts.of_chain(tx, chain.merchant_id, chain.id):
             if (
@@ -83,23 +92,22 @@ class Planner:
             ):
                 event = await planned.event(tx, row.event_id)
                 if event is not None:
-                    await self.plan_event(tx, event)
+                    await self.plan_event(tx, event, settings)
         await self._advance(tx, chain)
 
-    async def recount_and_advance(self, tx: Tx, merchant_id: UUID, chain_id: UUID) -> None:
+    async def recount_and_advance(self, tx: Tx, chain_id: UUID, settings: MerchantSettings) -> None:
         """After a person moved a receipt: the chain's totals, what waits in it, and whose turn it is."""
-        chain = await chains.lock(tx, merchant_id, chain_id)
+        chain = await chains.lock(tx, settings.id, chain_id)
         if chain is not None:
             await self._count(tx, chain)
-            await self.release_chain(tx, chain)
+            await self.release_chain(tx, chain, settings)
 
-    async def plan_event(self, tx: Tx, event: EventRow, *, strict: bool = False) -> None:
+    async def plan_event(self, tx: Tx, event: EventRow, settings: MerchantSettings, *, strict: bool = False) -> None:
         """Plan an event that waits; its chains are locked by the caller. `strict`: a person waits for the answer, so
         what cannot become a receipt raises Invalid instead of staying held in silence."""
         if event.status not in (EventStatus.RECEIVED.value, EventStatus.HELD.value):
             return
         chain = await self._lock(tx, event)
-        settings = await self._catalog.merchant(event.merchant_id)
         source = settings.sources[event.source_id]
         payload = open_event(self._box, event.merchant_id, event.id, event.payload)
         if event.type == EventType.PAYMENT_SUCCEEDED.value:

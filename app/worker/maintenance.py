@@ -17,6 +17,7 @@ from app.infra.metrics import Metrics
 from app.queue import work
 from app.queue.jobs import JobKind
 from app.queue.rescue import rescue
+from app.services.idempotency import Idempotency
 from app.services.overdue import Overdue
 
 log = structlog.get_logger(__name__)
@@ -30,12 +31,14 @@ class Maintenance:
         *,
         database: Database,
         overdue: Overdue,
+        idempotency: Idempotency,
         metrics: Metrics,
         rescue_seconds: float,
         sweep_seconds: float,
     ) -> None:
         self._database = database
         self._overdue = overdue
+        self._idempotency = idempotency
         self._metrics = metrics
         self._rescue_seconds = rescue_seconds
         self._sweep_seconds = sweep_seconds
@@ -59,6 +62,7 @@ class Maintenance:
             for chain_id, source_id in await planned.chains_to_release(tx, age_seconds=self._sweep_seconds):
                 await work.enqueue(tx, JobKind.RELEASE, source_id, chain_id, chain=chain_id)
         await self._overdue.run()
+        await self._idempotency.prune()
 
     async def _every(self, seconds: float, action: Callable[[], Awaitable[None]]) -> None:
         while True:

@@ -31,10 +31,12 @@ async def lock(tx: Tx, merchant_id: UUID, chain_id: UUID) -> Chain | None:
     return None if row is None else Chain(**row._mapping)
 
 
-async def lock_any(tx: Tx, chain_id: UUID) -> Chain | None:
-    """For the worker, of any merchant: its job names the chain."""
-    row = (await tx.execute(select(chains).where(chains.c.id == chain_id).with_for_update())).one_or_none()
-    return None if row is None else Chain(**row._mapping)
+async def merchant_of(tx: Tx, chain_id: UUID) -> UUID | None:
+    """For the worker: its job names a chain, of any merchant."""
+    found: UUID | None = (
+        await tx.execute(select(chains.c.merchant_id).where(chains.c.id == chain_id))
+    ).scalar_one_or_none()
+    return found
 
 
 # A payment is searched in the refund's own source, then by settlement key; an event that was linked to another

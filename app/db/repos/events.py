@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import select, tuple_
 
 from app.db.repos.paging import Position
-from app.db.tables import events, settlement_keys
+from app.db.tables import event_identities, events, settlement_keys
 from app.db.unit_of_work import Tx
 
 
@@ -52,6 +52,29 @@ class EventFilter:
 
 
 EVENT_COLUMNS = tuple(events.c[f.name] for f in fields(EventRow))
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which event owns an identity, and what it said."""
+
+    event_id: UUID
+    content_hash: bytes
+
+
+async def identity(tx: Tx, merchant_id: UUID, source_id: UUID, type: str, external_id: str) -> Identity | None:
+    """The permanent identity of an event, if it was ever reported."""
+    row = (
+        await tx.execute(
+            select(event_identities.c.event_id, event_identities.c.content_hash).where(
+                event_identities.c.merchant_id == merchant_id,
+                event_identities.c.source_id == source_id,
+                event_identities.c.type == type,
+                event_identities.c.external_id == external_id,
+            )
+        )
+    ).one_or_none()
+    return None if row is None else Identity(row.event_id, row.content_hash)
 
 
 async def by_id(tx: Tx, merchant_id: UUID, event_id: UUID, *, lock: bool = False) -> EventRow | None:

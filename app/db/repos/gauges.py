@@ -16,7 +16,7 @@ WHERE status IN ('held', 'queued', 'sending', 'accepted', 'unknown', 'needs_atte
 """)
 _JOBS = text("""
 SELECT kind, CASE WHEN lease_token IS NOT NULL THEN 'leased' WHEN run_at <= t.now THEN 'ready' ELSE 'scheduled' END
-    AS state, count(*) AS n, extract(epoch FROM t.now - min(run_at))::float AS oldest
+    AS state, count(*) AS n, extract(epoch FROM max(t.now) - min(run_at))::float AS oldest
 FROM jobs, (SELECT kassa_now() AS now) t GROUP BY 1, 2
 """)
 _LANES = text("""

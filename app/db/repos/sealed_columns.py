@@ -61,7 +61,9 @@ _SEALED = "{c} IS NOT NULL AND octet_length({c}) > 2"
 async def key_ids(tx: Tx, column: SealedColumn) -> dict[int, int]:
     """How many values each key has sealed; reads the whole column."""
     key, sealed = _KEY.format(c=column.name), _SEALED.format(c=column.name)
-    found = await tx.execute(text(f"SELECT {key} AS key_id, count(*) AS n FROM {column.table} WHERE {sealed} GROUP BY 1"))
+    found = await tx.execute(
+        text(f"SELECT {key} AS key_id, count(*) AS n FROM {column.table} WHERE {sealed} GROUP BY 1")
+    )
     return {row.key_id: row.n for row in found}
 
 
