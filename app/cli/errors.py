@@ -40,7 +40,7 @@ class Ending:
 class PoliteGroup(TyperGroup):
     """Commands whose known failures end in a sentence; what nobody foresaw keeps its traceback for us."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except Exception as error:

@@ -31,6 +31,11 @@ class DatabaseClock:
             raise ValueError("The database's time must come with its zone.")
         self._base, self._at = db_now.astimezone(UTC), self._ticks()
 
+    def not_before(self, stored_at: datetime) -> None:
+        """Takes a time that the database has just stored: what is told here afterwards does not lie before it."""
+        if self.now() < stored_at:
+            self.sync(stored_at)
+
     def now(self) -> datetime:
         """Aware UTC."""
         if self._base is None:

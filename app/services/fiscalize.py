@@ -91,9 +91,12 @@ class Fiscalize:
         began = boottime()
         wire = driver.capabilities.wire_seconds
         await self._failpoints.hit("attempt.before_tx1")
-        if await self._mark(job, order, attempt_id, wire) is None:
+        marked_at = await self._mark(job, order, attempt_id, wire)
+        if marked_at is None:
             log.info("fiscalize.not_marked", receipt_id=str(row.id))
             return
+        # A fast provider answers within the latency by which our clock lags: history must not run backwards.
+        self._clock.not_before(marked_at)
         await self._failpoints.hit("attempt.after_tx1")
         call = self._drivers.call(
             order.kassa, order.merchant_inn, not_after=began + self._freshness, deadline_seconds=wire

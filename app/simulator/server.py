@@ -3,88 +3,27 @@
 It is the world outside: it speaks the providers' own protocols and knows nothing of the gateway.
 """
 
-import asyncio
 import html
 import importlib
 import pkgutil
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
-import httpx
 from fastapi import APIRouter, FastAPI, HTTPException
 from fastapi.responses import HTMLResponse, PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from app.simulator import faults as fault_script
 from app.simulator import protocols
-from app.simulator.faults import ABORT, HANG_UP, Faults
-from app.simulator.tape import Document, Tape
+from app.simulator.faults import ABORT, HANG_UP
+from app.simulator.simulator import ProtocolFront, Simulator, SimulatorConfig
+from app.simulator.tape import Document
+
+__all__ = ["UVICORN_OPTIONS", "SimulatorConfig", "create_simulator", "discover"]
 
 UVICORN_OPTIONS: dict[str, Any] = {"access_log": False, "log_level": "warning"}
 """For whoever serves it: the tape and the faults are the record, an access log only hides other output."""
-
-
-@dataclass(frozen=True, slots=True)
-class SimulatorConfig:
-    """`settings` is read by the protocols, each under its own code. Without `tape_path` the tape lives in memory."""
-
-    tape_path: Path | None = None
-    fsync: bool = True
-    settings: dict[str, Any] = field(default_factory=dict)
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
-
-
-class Simulator:
-    """What a protocol front is given: the tape, the faults, settings, a client for outgoing calls, the clock."""
-
-    def __init__(self, config: SimulatorConfig) -> None:
-        self.tape = Tape(config.tape_path, fsync=config.fsync, now=config.now)
-        self.faults = Faults()
-        self.settings: dict[str, Any] = dict(config.settings)
-        self.now = config.now
-        self._http: httpx.AsyncClient | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def http(self) -> httpx.AsyncClient:
-        """Client for calls to the gateway (callbacks, notifications); open while the server runs."""
-        if self._http is None:
-            raise RuntimeError("the simulator's HTTP client is open only while its server runs")
-        return self._http
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run beside the answer (a callback, a delayed print); cancelled when the server stops."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Open the client; at the end stop what was spawned, then close the tape."""
-        async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
-            self._http = client
-            try:
-                yield
-            finally:
-                self._http = None
-                for task in self._tasks:
-                    task.cancel()
-                await asyncio.gather(*self._tasks, return_exceptions=True)
-                self.tape.close()
-
-
-class ProtocolFront(Protocol):
-    """One provider's or counterpart's API; a module of `protocols/` exports its class as `PROTOCOL`."""
-
-    code: ClassVar[str]
-
-    def router(self, simulator: Simulator) -> APIRouter:
-        """Routes with their full paths, as the counterpart has them."""
-        ...
 
 
 class _App(FastAPI):

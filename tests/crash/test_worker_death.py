@@ -1,6 +1,7 @@
 """Workers that die or freeze at the worst moments: the register's tape says what really happened."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -79,7 +80,7 @@ async def test_a_worker_frozen_after_the_answer_changes_nothing_but_is_remembere
 async def test_death_at_each_point_leaves_one_document(world: World, point: str) -> None:
     event = await world.pay("p-1")
     async with worker(world, failpoints=f"{point}=kill*1") as dying:
-        await dying.wait()
+        assert await dying.wait() == -signal.SIGKILL, "it must have died at the point, not before"
     await rows.move_time(world.runtime.database, 600)
     async with world.working():
         await world.status(event, "fiscalized", seconds=30)

@@ -15,9 +15,11 @@ SELECT status, count(*) AS n, count(*) FILTER (WHERE due_at < kassa_now()) AS ov
 WHERE status IN ('held', 'queued', 'sending', 'accepted', 'unknown', 'needs_attention') GROUP BY status
 """)
 _JOBS = text("""
-SELECT kind, CASE WHEN lease_token IS NOT NULL THEN 'leased' WHEN run_at <= t.now THEN 'ready' ELSE 'scheduled' END
-    AS state, count(*) AS n, extract(epoch FROM max(t.now) - min(run_at))::float AS oldest
-FROM jobs, (SELECT kassa_now() AS now) t GROUP BY 1, 2
+SELECT kind, state, count(*) AS n, extract(epoch FROM max(age))::float AS oldest FROM (
+  SELECT kind, t.now - run_at AS age,
+    CASE WHEN lease_token IS NOT NULL THEN 'leased' WHEN run_at <= t.now THEN 'ready' ELSE 'scheduled' END AS state
+  FROM jobs, (SELECT kassa_now() AS now OFFSET 0) t
+) j GROUP BY kind, state
 """)
 _LANES = text("""
 SELECT kind, pause_cause AS cause, count(*) AS n FROM lanes WHERE paused_at IS NOT NULL GROUP BY 1, 2

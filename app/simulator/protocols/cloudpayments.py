@@ -21,7 +21,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.simulator.faults import Call, play
-from app.simulator.server import Simulator
+from app.simulator.simulator import Simulator
 
 CODE = "cloudpayments"
 

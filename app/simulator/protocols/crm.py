@@ -18,7 +18,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.simulator.faults import Call, play
-from app.simulator.server import Simulator
+from app.simulator.simulator import Simulator
 
 CODE = "crm"
 TOLERANCE_SECONDS = 300

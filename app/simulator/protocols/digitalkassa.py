@@ -31,7 +31,7 @@ from app.simulator.protocols._digitalkassa_schema import (
     parse_json,
     refusal,
 )
-from app.simulator.server import Simulator
+from app.simulator.simulator import Simulator
 from app.simulator.tape import Document, Order, ShiftError, fingerprint
 
 CODE = "digitalkassa"

@@ -29,6 +29,17 @@ def test_the_databases_time_goes_on_by_this_machines_elapsed_time():
     assert clock.now() == datetime(2039, 1, 1, tzinfo=UTC)
 
 
+def test_what_the_database_stored_is_never_in_the_future():
+    ticks = Ticks()
+    clock = DatabaseClock(ticks)
+    clock.sync(datetime(2040, 1, 1, tzinfo=UTC))
+    clock.not_before(datetime(2040, 1, 1, 0, 0, 2, tzinfo=UTC))
+    assert clock.now() == datetime(2040, 1, 1, 0, 0, 2, tzinfo=UTC)
+    ticks.seconds += 3
+    clock.not_before(datetime(2040, 1, 1, 0, 0, 4, tzinfo=UTC))
+    assert clock.now() == datetime(2040, 1, 1, 0, 0, 5, tzinfo=UTC)
+
+
 def test_it_is_always_told_in_utc():
     clock = DatabaseClock(Ticks())
     clock.sync(datetime(2026, 11, 23, 14, 0, tzinfo=timezone(timedelta(hours=3))))
