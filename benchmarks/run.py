@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 
 import aiohttp
@@ -96,10 +97,21 @@ async def intake(ready: dict[str, str], seconds: float, connections: int) -> tup
     return len(latencies), time.perf_counter() - began, latencies
 
 
-async def printed(ready: dict[str, str]) -> int:
+async def widen(ready: dict[str, str]) -> None:
+    """Let the one kassa take many receipts at once: the pipeline is measured, not a provider's limit."""
+    headers = {"Authorization": f"Bearer {ready['api_key']}"}
+    url = f"{ready['api_url']}/v1/kassas/{ready['kassa_id']}"
+    async with aiohttp.ClientSession() as http, http.patch(url, json={"max_in_flight": 64}, headers=headers) as answer:
+        if answer.status != 200:
+            raise SystemExit(f"the kassa was not changed: {await answer.text()}")
+
+
+async def tape(ready: dict[str, str]) -> list[dict[str, str]]:
+    """What the register printed, each with its moment."""
     async with aiohttp.ClientSession() as http, http.get(f"{ready['simulator_url']}/tape") as answer:
         found = await answer.json()
-    return len(found if isinstance(found, list) else found["data"])
+    documents: list[dict[str, str]] = found if isinstance(found, list) else found["data"]
+    return documents
 
 
 async def main() -> None:
@@ -110,7 +122,7 @@ async def main() -> None:
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}")
     with tempfile.TemporaryDirectory(prefix="kassa-bench-", ignore_cleanup_errors=True) as folder:
         async with program(Path(folder)) as ready:
-            began = time.perf_counter()
+            await widen(ready)
             accepted, took, latencies = await intake(ready, chosen.seconds, chosen.connections)
             cuts = statistics.quantiles(latencies, n=100)
             print(
@@ -118,13 +130,15 @@ async def main() -> None:
                 f"p50 {cuts[49] * 1000:.1f} ms, p99 {cuts[98] * 1000:.1f} ms (worker running beside it)"
             )
             deadline = time.perf_counter() + 300
-            while (done := await printed(ready)) < accepted and time.perf_counter() < deadline:
-                print(f"\r  {done:,} of {accepted:,} receipts printed", end="", flush=True)
-                await asyncio.sleep(0.5)
-            total = time.perf_counter() - began
-            print(f"\rend to end: {done / total:,.0f} receipts/s from first event to last document ({done:,} receipts)")
-            if done != accepted:
-                raise SystemExit(f"{accepted} accepted, {done} documents: this must not be")
+            while len(documents := await tape(ready)) < accepted and time.perf_counter() < deadline:
+                print(f"  {len(documents):,} of {accepted:,} receipts printed", flush=True)
+                # Rarely: showing the whole tape takes the simulator's time away from printing.
+                await asyncio.sleep(4)
+            if len(documents) != accepted:
+                raise SystemExit(f"{accepted} accepted, {len(documents)} documents: this must not be")
+            moments = sorted(datetime.fromisoformat(one["at"]) for one in documents)
+            took = (moments[-1] - moments[0]).total_seconds()
+            print(f"end to end: {accepted / took:,.0f} receipts/s from first to last of {accepted:,} documents")
 
 
 if __name__ == "__main__":

@@ -103,7 +103,8 @@ def _tell_problems(operation: dict[str, Any]) -> None:
     general = dict(_EVERYWHERE)
     if "requestBody" in operation:
         general |= _WITH_BODY
-    if "path" in places:
+    # An admin key names a merchant in the query, so a list too may not be there.
+    if "path" in places or any(parameter["name"] == "merchant_id" for parameter in operation.get("parameters", ())):
         general |= _WITH_PATH
     for status, told in general.items():
         responses.setdefault(str(status), told)

@@ -12,6 +12,7 @@ from uuid import UUID
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
@@ -218,7 +219,20 @@ def from_pydantic(scope: Scope, errors: Sequence[Any]) -> Response:
 def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - what it was registered for
     slug = _BY_STATUS.get(error.status_code, "internal-error" if error.status_code >= 500 else "validation-failed")
-    return response(request.scope, slug, headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed(request))
+    return response(request.scope, slug, headers=headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """All methods of this path: the framework has one route per method and names only the first one's."""
+    path = request.scope["path"]
+    found: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        if route.methods and route.path_regex.match(path):
+            found |= route.methods
+    return sorted(found)
 
 
 def _field_error(error: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,9 +25,9 @@ MAX_MONEY = 10**12
 def _json_integer(value: Any) -> int:
     """JSON Schema counts 1.0 as an integer and true as none; so does this."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError("must be an integer number of kopecks")
+        raise ValueError("must be a whole number")
     if isinstance(value, float) and not value.is_integer():
-        raise ValueError("must be an integer number of kopecks")
+        raise ValueError("must be a whole number")
     return int(value)
 
 
@@ -115,8 +115,8 @@ Moment = Annotated[AwareDatetime, AfterValidator(_utc), BeforeValidator(_json_te
 """A moment in a request: RFC 3339 with any offset; one without an offset is refused, numbers are too."""
 
 
-Whole = Annotated[int, BeforeValidator(_json_integer)]
-"""A whole number that is no money; bounds are added where it is used."""
+WHOLE = BeforeValidator(_json_integer)
+"""For a whole number that is no money: `Annotated[int, Field(ge=…), WHOLE]`, in this order."""
 
 _DEEPEST = 8
 

@@ -71,7 +71,8 @@ class Crew:
         while not self._stopping.is_set():
             try:
                 async with open_worker(self._runtime) as self._worker:
-                    await run_worker(self._worker)
+                    if not self._stopping.is_set():
+                        await run_worker(self._worker)
             except Busy as away:
                 log.warning("worker.database_away", error=away.detail)
             except Exception:

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +12,18 @@ import asyncpg
 import typer
 from alembic.util.exc import CommandError
 from rich.markup import escape
+from sqlalchemy.exc import DBAPIError
 from typer.core import TyperGroup
 
 from app.cli.say import err
+from app.db.unit_of_work import sqlstate
 from app.domain.errors import Invalid, KassaError
 from app.infra.crypto import CannotOpen
 from app.infra.postgres import DataDirInUse, EmbeddedPostgresError
 from app.keys import SettingInvalid
 from app.ports.registry import PluginError
+
+_NO_RIGHTS = "42501"
 
 
 class Stop(Exception):
@@ -82,6 +87,16 @@ def ending_of(error: BaseException) -> Ending | None:
             return Ending("Stopped before it was done.", 130)
         case OSError(filename=str() as name, strerror=str() as why):
             return Ending(f"{name}: {why}.", 1)
+        case socket.gaierror():
+            return Ending(f"KASSA_DATABASE_URL: its host has no address ({error.strerror}).", 2)
+        case OSError():
+            return Ending(f"The system refuses: {error}.", 1)
+        case DBAPIError() if sqlstate(error) == _NO_RIGHTS:
+            return Ending(
+                "The role of KASSA_DATABASE_URL lacks a right: migrations need the owner of the database, who may "
+                "create roles.",
+                1,
+            )
         case _:
             return None
 

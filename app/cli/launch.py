@@ -27,7 +27,7 @@ from app.infra.postgres import EmbeddedPostgres, EmbeddedPostgresError
 from app.main import create_app
 from app.runtime import Runtime, open_runtime
 from app.settings import Settings
-from app.simulator.server import UVICORN_OPTIONS, SimulatorConfig, create_simulator
+from app.simulator.server import SimulatorConfig, create_simulator
 
 log = structlog.get_logger(__name__)
 
@@ -86,8 +86,8 @@ async def launch(settings: Settings, plan: Plan, report: Report) -> AsyncIterato
             settings = settings.model_copy(update={"public_url": settings.public_url or api_url})
         place = await stack.enter_async_context(open_place(settings))
         leave_note(place)
-        report(f"PostgreSQL {place.told}")
         await required_schema(place, upgrade=True)
+        report(f"PostgreSQL {place.told}")
         if place.embedded is not None:
             await stack.enter_async_context(_kept_alive(place.embedded))
         simulator_url = None
@@ -153,8 +153,7 @@ async def _simulator(settings: Settings, plan: Plan) -> AsyncIterator[str]:
     port = simulator_port_of(data_dir, plan.simulator_port)
     door = bind("127.0.0.1", port, option="--simulator-port", variable=None)
     app = create_simulator(SimulatorConfig(tape_path=data_dir / TAPE_FILE))
-    options = {name: value for name, value in UVICORN_OPTIONS.items() if name != "log_level"}
-    async with serving(app, door, patience=2, **options):
+    async with serving(app, door, patience=2, access_log=False):
         yield url_of(door, "127.0.0.1")
 
 

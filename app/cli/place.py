@@ -26,14 +26,13 @@ class Place:
 
     url: str
     keys: Keys
-    embedded: EmbeddedPostgres | None
+    embedded: EmbeddedPostgres | None = None
+    folder: Path | None = None
 
     @property
     def told(self) -> str:
         """For people, without the password."""
-        if self.embedded is not None:
-            return f"embedded in {self.embedded.data_dir}"
-        return Dsn.parse(self.url).redacted
+        return f"embedded in {self.folder}" if self.folder is not None else Dsn.parse(self.url).redacted
 
 
 @contextlib.asynccontextmanager
@@ -43,12 +42,12 @@ async def open_place(settings: Settings) -> AsyncIterator[Place]:
     DataDirInUse when another program runs on the data folder.
     """
     if settings.database_url is not None:
-        yield Place(_checked(settings.database_url.get_secret_value()), Keys.load(settings, generate_in=None), None)
+        yield Place(_checked(settings.database_url.get_secret_value()), Keys.load(settings, generate_in=None))
         return
     async with EmbeddedPostgres(settings.data_dir) as server:
         note = server.data_dir / NOTE
         try:
-            yield Place(server.url, Keys.load(settings, generate_in=server.data_dir), server)
+            yield Place(server.url, Keys.load(settings, generate_in=server.data_dir), server, server.data_dir)
         finally:
             note.unlink(missing_ok=True)
 
@@ -75,7 +74,8 @@ def _beside(settings: Settings, in_use: DataDirInUse) -> Place:
     note = read_json(settings.data_dir / NOTE)
     if note is None:
         raise Stop(f"{in_use} It has not told its database's address yet: if it is just starting, try again.")
-    return Place(str(note["database_url"]), Keys.load(settings, generate_in=settings.data_dir.resolve()), None)
+    folder = settings.data_dir.resolve()
+    return Place(str(note["database_url"]), Keys.load(settings, generate_in=folder), folder=folder)
 
 
 @contextlib.asynccontextmanager

@@ -100,4 +100,4 @@ app.command(epilog=generated.DOCS_EXAMPLES, rich_help_panel=_DEVELOP)(generated.
 
 def main() -> None:
     """Entry of the console script."""
-    app(args=sys.argv[1:])
+    app(args=sys.argv[1:], prog_name="crm-kassa")

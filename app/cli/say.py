@@ -5,10 +5,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+
+_IDS, _ID_WIDTH = ("id", "merchant"), 36
+_FILE_WIDTH = 200
 
 OK, FAILED, WARNING = "[green]✔[/]", "[red]✘[/]", "[yellow]![/]"
 
@@ -34,10 +38,14 @@ def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) ->
     if not found:
         out.print(f"{title}: none yet.")
         return
-    shown = Table(*heads, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    shown = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for head in heads:
+        # An id is copied: it is never cut.
+        shown.add_column(head, no_wrap=head in _IDS, overflow="fold", min_width=_ID_WIDTH if head in _IDS else None)
     for row in found:
-        shown.add_row(*("–" if cell in (None, "") else str(cell) for cell in row))
-    out.print(shown)
+        shown.add_row(*("–" if cell in (None, "") else escape(str(cell)) for cell in row))
+    # A file has no edge.
+    (out if out.is_terminal else Console(width=_FILE_WIDTH, highlight=False)).print(shown)
 
 
 def roubles(kopecks: int) -> str:

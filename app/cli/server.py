@@ -67,7 +67,12 @@ class Server(uvicorn.Server):
 async def serving(app: FastAPI, found: socket.socket, *, patience: float, **options: Any) -> AsyncIterator[Server]:
     """A server that listens; at the end it gives open requests `patience` seconds."""
     config = uvicorn.Config(
-        app, log_config=None, server_header=False, timeout_graceful_shutdown=max(1, round(patience)), **options
+        app,
+        log_config=None,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(patience)),
+        **options,
     )
     server = Server(config)
     server.task = task = asyncio.create_task(server.serve(sockets=[found]), name="http-server")

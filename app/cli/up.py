@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from app.cli.configure import DataDir, load_settings, set_up_logs
+from app.cli.errors import Stop
 from app.cli.files import remove, write_json
 from app.cli.launch import Plan, Running, first_of, launch
 from app.cli.loop import Stopping, run, signals
@@ -40,6 +41,8 @@ def up(
     With KASSA_DATABASE_URL that database is used (and migrated) instead of an embedded one. Nothing else is needed.
     """
     settings = load_settings(port=port, host=host, data_dir=data_dir)
+    if ready_file is not None and not ready_file.parent.is_dir():
+        raise Stop(f"--ready-file: there is no folder {ready_file.parent}.", 2)
     set_up_logs(settings)
     run(_up(settings, Plan(workers, demo, simulator_port), ready_file))
 

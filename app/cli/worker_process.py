@@ -32,7 +32,7 @@ def worker(
     settings = load_settings()
     url = required_url(settings)
     set_up_logs(settings)
-    run(_worker(settings, Place(url, Keys.load(settings, generate_in=keys_in), None), number, child_of))
+    run(_worker(settings, Place(url, Keys.load(settings, generate_in=keys_in)), number, child_of))
 
 
 async def _worker(settings: Settings, place: Place, number: int, parent: int | None) -> None:

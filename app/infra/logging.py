@@ -67,7 +67,7 @@ _IN_TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
 )
 
-_QUIET = ("httpx", "httpcore", "aiohttp", "asyncio", "sqlalchemy.engine", "sqlalchemy.pool", "multipart")
+_QUIET = ("alembic", "httpx", "httpcore", "aiohttp", "asyncio", "sqlalchemy.engine", "sqlalchemy.pool", "multipart")
 _INTERNAL = frozenset({"_record", "_from_structlog"})  # structlog's own, taken out before rendering
 _OWN_LINES = ("uvicorn", "uvicorn.error", "uvicorn.access")
 
@@ -97,7 +97,9 @@ def set_up(
         renderer = structlog.processors.JSONRenderer(ensure_ascii=False)
     else:
         # Pretty tracebacks would print local variables, and with them credentials.
-        renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=(stream or sys.stderr).isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),

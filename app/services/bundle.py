@@ -1,23 +1,20 @@
 """All use cases of the program in one bundle: the runtime fills it, the API and the command line take from it."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from app.services.access import Access
+from app.services.actions import Actions
 from app.services.catalog import Catalog
 from app.services.endpoints import Endpoints
 from app.services.health import Health
+from app.services.idempotency import Idempotency
+from app.services.inbound import Inbound
+from app.services.intake import Intake
 from app.services.kassas import Kassas
 from app.services.merchants import Merchants
 from app.services.providers import Providers
+from app.services.reads import Reads
 from app.services.sources import Sources
-
-if TYPE_CHECKING:
-    from app.services.actions import Actions
-    from app.services.idempotency import Idempotency
-    from app.services.inbound import Inbound
-    from app.services.intake import Intake
-    from app.services.reads import Reads
 
 
 @dataclass(slots=True)
@@ -32,8 +29,8 @@ class Services:
     providers: Providers
     health: Health
     catalog: Catalog
-    intake: "Intake"
-    actions: "Actions"
-    reads: "Reads"
-    idempotency: "Idempotency"
-    inbound: "Inbound"
+    intake: Intake
+    actions: Actions
+    reads: Reads
+    idempotency: Idempotency
+    inbound: Inbound

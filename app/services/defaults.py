@@ -105,7 +105,7 @@ def check_defaults(
         try:
             parsed[name] = kind.parse(code)
         except ValueError as error:
-            yield _wrong(f"#/defaults/{name}", f"{name}_unknown", str(error), tag)
+            yield Finding(f"#/defaults/{name}", f"{name}_unknown", str(error), f"Нет такого значения: {name}.", tag)
     rate = parsed.get("vat")
     if isinstance(rate, VatRate):
         yield from _rate(rate, now, zone)
@@ -126,7 +126,14 @@ def check_timezone(name: str | None, now: datetime) -> Iterator[Finding]:
     if name is None:
         return
     if name not in _zones():
-        yield _wrong("#/timezone", "timezone_unknown", "The time zone is not a name such as Europe/Moscow.", 1011)
+        yield Finding(
+            "#/timezone",
+            "timezone_unknown",
+            "The time zone is not a name of the IANA list.",
+            "Такого часового пояса нет в списке IANA.",
+            1011,
+            "For example Europe/Moscow or Asia/Yekaterinburg.",
+        )
         return
     offset = now.astimezone(ZoneInfo(name)).utcoffset()
     try:
@@ -144,9 +151,7 @@ def check_timezone(name: str | None, now: datetime) -> Iterator[Finding]:
 
 def check_place(place: str, internet: bool | None) -> Iterator[Finding]:
     """Tag 1187: over the Internet the site's address."""
-    if len(place) > 256:
-        yield _wrong("#/place", "place_missing", "The place of settlement has at most 256 characters.", 1187)
-    elif internet and ("." not in place or " " in place):
+    if internet and ("." not in place or " " in place):
         yield Finding(
             "#/place",
             "place_missing",
@@ -172,10 +177,6 @@ def _rate(rate: VatRate, now: datetime, zone: str | None) -> Iterator[Finding]:
         1199,
         f"Use {instead.code}." if instead is not rate else "Use a rate that is in force.",
     )
-
-
-def _wrong(pointer: str, rule: str, detail: str, tag: int | None) -> Finding:
-    return Finding(pointer, rule, detail[0].upper() + detail[1:], "Такое значение недопустимо.", tag)
 
 
 @cache

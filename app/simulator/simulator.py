@@ -11,6 +11,8 @@ from typing import Any, ClassVar, Protocol
 import httpx
 from fastapi import APIRouter
 
+from app.infra.egress import EgressPolicy
+from app.infra.http import open_http
 from app.simulator.faults import Faults
 from app.simulator.tape import Tape
 
@@ -52,7 +54,7 @@ class Simulator:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Open the client; at the end stop what was spawned, then close the tape."""
-        async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
+        async with open_http(_ANYWHERE) as clients, clients.client(deadline=5) as client:
             self._http = client
             try:
                 yield
@@ -62,6 +64,10 @@ class Simulator:
                     task.cancel()
                 await asyncio.gather(*self._tasks, return_exceptions=True)
                 self.tape.close()
+
+
+_ANYWHERE = EgressPolicy.parse("0.0.0.0/0,::/0")
+"""The simulator calls whoever its user names: it stands on a developer's machine."""
 
 
 class ProtocolFront(Protocol):

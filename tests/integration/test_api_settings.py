@@ -745,9 +745,10 @@ class TestShell:
     async def test_unknown_paths_ids_and_methods(self, owner: httpx.AsyncClient) -> None:
         for path in ("/v1/nothing", "/nothing", "/v1/kassas/", "/v1/kassas/kas_1", f"/v1/kassas/src_{UNKNOWN}"):
             problem(await owner.get(path), 404, "not_found")
-        answer = await owner.put("/v1/kassas", json={})
-        problem(answer, 405, "method_not_allowed")
-        assert answer.headers["allow"]
+        for path, methods in (("/v1/kassas", "GET, POST"), (f"/v1/api-keys/key_{UNKNOWN}", "DELETE, GET")):
+            answer = await owner.put(path, json={})
+            problem(answer, 405, "method_not_allowed")
+            assert answer.headers["allow"] == methods
 
     async def test_bodies_that_are_too_large(self, owner: httpx.AsyncClient) -> None:
         large = json.dumps({"name": "x" * 300_000}).encode()
@@ -799,6 +800,9 @@ class TestShell:
             assert problem(answer, 429, "rate_limited")["policy"] == "default"
             assert 1 <= int(answer.headers["retry-after"]) <= 30
             assert (await caller.get("/livez")).status_code == 200
+        async with client(limited, new_api_key(live=True)) as guesser:
+            answers = [(await guesser.get("/v1/kassas")).status_code for _ in range(3)]
+            assert answers == [401, 401, 429]
 
     async def test_health_and_metrics(self, app: FastAPI, world: World) -> None:
         async with client(app) as anybody:

@@ -8,6 +8,7 @@ from app.api.schemas.defaults import DefaultsIn, DefaultsOut
 from app.api.schemas.lanes import LaneOut
 from app.api.schemas.lines import TaxationName
 from app.api.types import (
+    WHOLE,
     BranchId,
     JsonObject,
     KassaId,
@@ -17,14 +18,13 @@ from app.api.types import (
     ResponseModel,
     ShortText,
     Timestamp,
-    Whole,
     optional,
 )
 
 FfdName = Literal["1.05", "1.1", "1.2"]
 Taxations = Annotated[list[TaxationName], Field(min_length=1, max_length=5)]
 Place = Annotated[LongText, Field(max_length=256)]
-InFlight = Annotated[Whole, Field(ge=1, le=100)]
+InFlight = Annotated[int, Field(ge=1, le=100), WHOLE]
 
 _FFD = "Format with which the register is registered (tag 1209)."
 _TAXATION = "Taxation systems with which it is registered (tag 1055)."
@@ -53,7 +53,20 @@ class KassaIn(RequestModel):
                 "internet",
                 "credentials",
                 "defaults",
-            ]
+            ],
+            "examples": [
+                {
+                    "name": "Касса сайта",
+                    "provider": "digitalkassa",
+                    "ffd": "1.2",
+                    "taxation": ["usn_income"],
+                    "place": "https://shop.example",
+                    "timezone": "Europe/Moscow",
+                    "internet": True,
+                    "credentials": {"actor_id": "…", "actor_token": "…", "c_group_id": 1},
+                    "defaults": {"vat": "none", "payment_method": "full_prepayment", "payment_object": "service"},
+                }
+            ],
         }
     )
 

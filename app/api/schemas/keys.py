@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field, StrictBool, StringConstraints
 
 from app.api.types import (
+    WHOLE,
     KeyId,
     MerchantId,
     Moment,
@@ -13,7 +14,6 @@ from app.api.types import (
     ShortText,
     SourceId,
     Timestamp,
-    Whole,
 )
 from app.services.principal import SCOPES
 
@@ -42,9 +42,9 @@ class KeyIn(RequestModel):
 class RotateIn(RequestModel):
     """How to change over."""
 
-    grace_seconds: Annotated[Whole, Field(ge=0, le=30 * 86_400)] = Field(
-        default=86_400, description="How long the old key works beside the new one."
-    )
+    grace_seconds: Annotated[
+        int, Field(ge=0, le=30 * 86_400, description="How long the old key works beside the new one."), WHOLE
+    ] = 86_400
 
 
 class KeyOut(ResponseModel):

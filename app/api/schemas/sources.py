@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StrictBool, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
 from app.api.schemas.defaults import DefaultsIn, DefaultsOut
 from app.api.types import (
@@ -36,6 +36,8 @@ _IN_PATH = "A secret in the addresses, for senders that cannot sign. "
 
 class ContactIn(RequestModel):
     """One contact: an e-mail or a phone."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     email: ShortText | None = Field(default=None, examples=["receipts@example.org"])
     phone: ShortText | None = Field(default=None, examples=["+79990000000"])

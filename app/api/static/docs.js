@@ -59,6 +59,7 @@ function limits(schema) {
   const it = resolve(schema);
   const told = [];
   for (const [name, sign] of [["minimum", "≥ "], ["maximum", "≤ "], ["minLength", "length ≥ "], ["maxLength", "length ≤ "], ["pattern", ""], ["default", "default "]]) {
+    if (String(it[name]).includes("\\x00")) continue; // every text refuses NUL; saying it each time hides the rest
     if (it[name] !== undefined) told.push(sign + (typeof it[name] === "string" ? it[name] : JSON.stringify(it[name])));
   }
   return told.join(", ");

@@ -1,0 +1,146 @@
+"""`up` as an operator starts it, and the same program as single processes over one PostgreSQL."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from app.keys import generate
+from app.simulator.server import UVICORN_OPTIONS, create_simulator
+from tests.support.program import Program, program
+from tests.support.server import serve
+
+EVENT = {
+    "type": "payment.succeeded",
+    "external_id": "p-1",
+    "amount": 199000,
+    "currency": "RUB",
+    "customer": {"email": "anna@example.org"},
+    "items": [{"name": "Абонемент", "quantity": "1", "price": 199000, "amount": 199000, "vat": "none"}],
+}
+UP = ("up", "--port", "0", "--data-dir", "data", "--ready-file", "ready.json")
+ENVIRONMENT = {"KASSA_EGRESS_ALLOW": "127.0.0.0/8", "KASSA_LOG_LEVEL": "warning"}
+
+
+def kassa_json(simulator_url: str) -> dict[str, Any]:
+    return {
+        "name": "Касса сайта",
+        "provider": "digitalkassa",
+        "ffd": "1.2",
+        "taxation": ["usn_income"],
+        "place": "https://shop.example/",
+        "timezone": "Europe/Moscow",
+        "internet": True,
+        "credentials": {"actor_id": "1", "actor_token": "t", "c_group_id": 4321},
+        "base_url": f"{simulator_url}/v2.1/",
+        "defaults": {
+            "vat": "none",
+            "payment_method": "full_prepayment",
+            "payment_object": "service",
+            "measure": "piece",
+        },
+    }
+
+
+async def made(client: httpx.AsyncClient, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    answer = await client.post(path, json=body)
+    assert answer.status_code == 201, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def connect(api_url: str, admin_key: str, simulator_url: str) -> str:
+    """A merchant with a kassa, connected over the API with the admin key; answers with the merchant's key."""
+    async with httpx.AsyncClient(base_url=api_url, headers={"Authorization": f"Bearer {admin_key}"}) as admin:
+        merchant = await made(admin, "/v1/merchants", {"name": "Школа «Лингва»", "inn": "7700000009"})
+        key = await made(admin, "/v1/api-keys", {"name": "CRM", "scopes": ["*"], "merchant_id": merchant["id"]})
+    text: str = key["key"]
+    async with httpx.AsyncClient(base_url=api_url, headers={"Authorization": f"Bearer {text}"}) as client:
+        kassa = await made(client, "/v1/kassas", kassa_json(simulator_url))
+        checked = await client.post(f"/v1/kassas/{kassa['id']}/check")
+        assert checked.json()["check"]["ok"], checked.text
+    return text
+
+
+async def pay(api_url: str, key: str) -> httpx.Response:
+    headers = {"Authorization": f"Bearer {key}", "Prefer": "wait=20"}
+    async with httpx.AsyncClient(base_url=api_url, headers=headers, timeout=30) as client:
+        return await client.post("/v1/events", json=EVENT)
+
+
+async def stopped(running: Program) -> None:
+    code = await running.end(signal.SIGTERM)
+    assert code == 0, running.said
+    assert "Stopped." in running.said
+    assert "Traceback" not in running.said
+
+
+async def test_up_serves_is_alone_stops_in_order_and_comes_back_with_everything(tmp_path: Path) -> None:
+    ready_file = tmp_path / "ready.json"
+    async with serve(create_simulator(), **UVICORN_OPTIONS) as simulator_url:
+        async with program(*UP, "--workers", "2", cwd=tmp_path, **ENVIRONMENT) as running:
+            await running.says("Ready.")
+            ready = json.loads(ready_file.read_text())
+            assert {name for name, value in ready.items() if value is None} == {
+                "simulator_url",
+                "api_key",
+                "merchant_id",
+                "kassa_id",
+            }
+            assert ready_file.stat().st_mode & 0o077 == 0
+            key = await connect(ready["api_url"], ready["admin_key"], simulator_url)
+            paid = await pay(ready["api_url"], key)
+            assert paid.status_code == 200, paid.text
+            receipt = paid.json()["receipts"][0]
+            assert (receipt["status"], receipt["total"]) == ("fiscalized", 199000)
+
+            async with program(*UP, cwd=tmp_path, **ENVIRONMENT) as second:
+                assert await second.end() == 1
+                assert "is in use by another CRM-Kassa" in second.said
+                assert "Traceback" not in second.said
+            listing = ("merchant", "list", "--json", "--data-dir", "data")
+            async with program(*listing, cwd=tmp_path) as beside:
+                assert await beside.end() == 0
+                assert [one["inn"] for one in json.loads(beside.said)] == ["7700000009"]
+            await stopped(running)
+        assert not (tmp_path / "data" / "running.json").exists()
+
+        async with program(*UP, "--demo", cwd=tmp_path, **ENVIRONMENT) as running:
+            await running.says("Ready.")
+            again = json.loads(ready_file.read_text())
+            assert again["admin_key"] == ready["admin_key"]
+            assert all(again.values())
+            repeated = await pay(again["api_url"], key)
+            assert repeated.status_code == 200
+            assert repeated.headers["Idempotent-Replayed"] == "true"
+            assert repeated.json()["receipts"][0]["fiscal"] == receipt["fiscal"]
+            shown = await pay(again["api_url"], again["api_key"])
+            assert shown.json()["receipts"][0]["status"] == "fiscalized"
+            await stopped(running)
+        assert not ready_file.exists()
+
+        async with program("up", "--port", "0", "--demo", "--data-dir", "data", cwd=tmp_path, **ENVIRONMENT) as third:
+            await third.says(again["api_key"])
+            await third.says("Ready.")
+            await stopped(third)
+
+
+async def test_api_and_worker_are_processes_of_their_own(database_url: str, tmp_path: Path) -> None:
+    environment = {**ENVIRONMENT, **generate(), "KASSA_DATABASE_URL": database_url}
+    async with program("key", "create", "--admin", "--json", cwd=tmp_path, **environment) as made_key:
+        assert await made_key.end() == 0, made_key.said
+        admin_key = json.loads(made_key.said)["key"]
+    async with (
+        serve(create_simulator(), **UVICORN_OPTIONS) as simulator_url,
+        program("api", "--port", "0", cwd=tmp_path, **environment) as api,
+        program("worker", cwd=tmp_path, **environment) as worker,
+    ):
+        api_url = (await api.says("API http")).split()[-1]
+        await worker.says("Worker")
+        paid = await pay(api_url, await connect(api_url, admin_key, simulator_url))
+        assert paid.json()["receipts"][0]["status"] == "fiscalized"
+        for process in (api, worker):
+            assert await process.end(signal.SIGTERM) == 0, process.said
+            assert "Traceback" not in process.said

@@ -1,0 +1,293 @@
+"""The command line: help everywhere, sentences instead of tracebacks, and administration straight on the database."""
+
+import asyncio
+import json
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+import typer.main
+from typer.testing import CliRunner
+
+from app.cli.root import app
+from app.domain.receipt import Customer
+from app.infra.crypto import SecretBox
+from app.keys import Keys, generate
+from app.runtime import open_runtime
+from app.services.rotate_secrets import SealedStore
+from app.settings import Settings
+from app.simulator.server import UVICORN_OPTIONS, create_simulator
+from tests.support.server import serve
+from tests.support.world import open_world
+
+KEYS = generate()
+CREDENTIALS = json.dumps({"actor_id": "1", "actor_token": "t", "c_group_id": 4321})
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No settings of this machine, and the logging of the test process back as it was."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("KASSA_")]:
+        monkeypatch.delenv(name)
+    yield
+    structlog.reset_defaults()
+
+
+def invoke(arguments: list[str], environment: dict[str, str], stdin: str | None = None) -> Any:
+    """One command as a shell would call it; the test's own logging is as before afterwards."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        return CliRunner().invoke(app, arguments, env=environment, input=stdin, catch_exceptions=False)
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+class Cli:
+    """Commands beside a running test; `environment` is what they read."""
+
+    def __init__(self, **environment: str) -> None:
+        self.environment = environment
+
+    async def __call__(self, *arguments: str, stdin: str | None = None, code: int = 0) -> Any:
+        found = await asyncio.to_thread(invoke, list(arguments), self.environment, stdin)
+        assert found.exit_code == code, found.output
+        return found
+
+    async def json(self, *arguments: str, stdin: str | None = None, code: int = 0) -> Any:
+        return json.loads((await self(*arguments, "--json", stdin=stdin, code=code)).stdout)
+
+
+def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield path
+    for name, command in getattr(group, "commands", {}).items():
+        yield from commands(command, (*path, name))
+
+
+def is_group(path: tuple[str, ...]) -> bool:
+    return path in ((), ("merchant",), ("kassa",), ("source",), ("key",))
+
+
+ALL = list(commands(typer.main.get_command(app)))
+
+
+def test_all_commands_of_the_design_are_there() -> None:
+    wanted = "up demo api worker migrate simulator doctor openapi docs restored merchant key kassa source"
+    assert {path[0] for path in ALL if path} == set(wanted.split())
+    assert {("key", name) for name in ("generate", "create", "list", "revoke", "rotate-secrets")} <= set(ALL)
+    assert {("kassa", name) for name in ("create", "list", "check", "pause", "resume")} <= set(ALL)
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_every_command_explains_itself_with_examples(path: tuple[str, ...]) -> None:
+    found = invoke([*path, "--help"], {"COLUMNS": "200", "TERMINAL_WIDTH": "200"})
+    assert found.exit_code == 0
+    assert "Usage" in found.output
+    if not is_group(path):
+        assert "Examples:" in found.output
+        assert f"crm-kassa {' '.join(path)}" in found.output.split("Examples:")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "sentence"),
+    [
+        (["up"], {"KASSA_PORT": "many"}, "KASSA_PORT: "),
+        (["up"], {"KASSA_LOG_FORMAT": "xml"}, "KASSA_LOG_FORMAT: "),
+        (["up", "--port", "0"], {"KASSA_LEASE_SECONDS": "-1", "KASSA_WORKER_SLOTS": "0"}, "KASSA_WORKER_SLOTS: "),
+        (["up", "--port", "0"], {"KASSA_DATABASE_URL": "mysql://db/kassa", **KEYS}, "KASSA_DATABASE_URL: "),
+        (["up", "--port", "0"], {"KASSA_DATABASE_URL": "postgresql://db/kassa"}, "KASSA_SECRET_KEYS is not set"),
+        (["api"], {}, "KASSA_DATABASE_URL is not set"),
+        (["worker"], {}, "KASSA_DATABASE_URL is not set"),
+        (
+            ["merchant", "list"],
+            {"KASSA_DATABASE_URL": "postgresql://db/kassa", **KEYS, "KASSA_SECRET_KEYS": "1:short"},
+            "KASSA_SECRET_KEYS: ",
+        ),
+        (["up", "--ready-file", "nowhere/ready.json"], {}, "--ready-file: "),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence_that_names_it(
+    arguments: list[str], environment: dict[str, str], sentence: str
+) -> None:
+    found = invoke(arguments, environment)
+    assert found.exit_code == 2
+    assert sentence in found.output
+    assert "Traceback" not in found.output
+    assert not any(secret in found.output for secret in KEYS.values())
+
+
+def test_a_taken_port_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        found = invoke(["up", "--port", port, "--data-dir", "data"], {})
+    assert found.exit_code == 2
+    assert f"Port {port}" in found.output
+    assert not (tmp_path / "data").exists()
+
+
+async def test_a_database_that_is_away_is_a_sentence() -> None:
+    cli = Cli(KASSA_DATABASE_URL="postgresql://kassa:hidden@127.0.0.1:1/kassa", **KEYS)
+    found = await cli("merchant", "list", code=1)
+    assert "does not answer" in found.output
+    assert "hidden" not in found.output
+
+
+async def test_generated_keys_are_a_whole_set_and_never_the_same() -> None:
+    cli = Cli()
+    lines = (await cli("key", "generate")).stdout.splitlines()
+    made = dict(line.split("=", 1) for line in lines)
+    values = {name.removeprefix("KASSA_").lower(): value for name, value in made.items()}
+    Keys.load(Settings(_env_file=None, **values), generate_in=None)
+    assert await cli.json("key", "generate") != made
+
+
+async def test_the_contract_is_written_sorted_and_compared(tmp_path: Path) -> None:
+    cli = Cli()
+    assert "run crm-kassa openapi" in (await cli("openapi", "--out", "made", "--check", code=1)).output
+    await cli("openapi", "--out", "made")
+    await cli("openapi", "--out", "made", "--check")
+    file = tmp_path / "made" / "openapi.json"
+    document = json.loads(file.read_text())
+    assert document["openapi"].startswith("3.1")
+    assert document["webhooks"]
+    assert list(document["paths"]) == sorted(document["paths"])
+    file.write_text(file.read_text().replace("3.1.0", "3.0.0", 1))
+    await cli("openapi", "--out", "made", "--check", code=1)
+
+
+async def test_the_generated_pages_are_written_and_compared(tmp_path: Path) -> None:
+    cli = Cli()
+    await cli("docs", "--out", "made", "--check", code=1)
+    await cli("docs", "--out", "made")
+    await cli("docs", "--out", "made", "--check")
+    assert "fiscalized" in (tmp_path / "made" / "state-machine.md").read_text()
+
+
+async def test_a_merchant_is_connected_from_the_command_line(database_url: str) -> None:
+    async with serve(create_simulator(), **UVICORN_OPTIONS) as simulator:
+        cli = Cli(KASSA_DATABASE_URL=database_url, KASSA_EGRESS_ALLOW="127.0.0.0/8", **KEYS)
+        assert "none yet" in (await cli("merchant", "list")).output
+        assert "crm-kassa merchant create" in (await cli("key", "list", code=1)).output
+        wrong = await cli("merchant", "create", "Школа", "--inn", "7700000000", code=1)
+        assert "inn" in wrong.output
+        merchant = await cli.json("merchant", "create", "Школа «Лингва»", "--inn", "7700000009")
+
+        key = await cli.json("key", "create", "--scope", "events:write", "--name", "CRM")
+        assert key["key"].startswith("ck_live_")
+        assert key["merchant_id"] == merchant["id"]
+        admin = await cli.json("key", "create", "--admin")
+        assert (admin["merchant_id"], admin["scopes"]) == (None, ["admin"])
+        listed = await cli("key", "list")
+        assert key["id"] in listed.output
+        assert key["key"] not in listed.output
+        await cli("key", "revoke", key["id"])
+        assert [one["revoked_at"] is not None for one in await cli.json("key", "list")] == [True]
+        await cli("key", "create", "--admin", "--scope", "*", code=2)
+
+        connect = ["--name", "Site", "--provider", "digitalkassa", "--ffd", "1.2", "--taxation", "usn_income"]
+        connect += ["--place", "https://shop.example/", "--base-url", f"{simulator}/v2.1/", "--credentials", "-"]
+        asked = await cli("kassa", "create", *connect, stdin=CREDENTIALS, code=1)
+        assert all(question in asked.output for question in ("defaults/vat", "defaults/payment_method", "internet"))
+        answers = ["--vat", "none", "--payment-method", "full_prepayment", "--internet"]
+        kassa = await cli.json("kassa", "create", *connect, *answers, stdin=CREDENTIALS)
+        assert kassa["check"]["ok"]
+        assert kassa["merchant_id"] == merchant["id"]
+        assert "actor_token" not in json.dumps(kassa)
+        assert (await cli.json("kassa", "check", kassa["id"]))["check"]["ok"]
+        assert "switched off" in (await cli("kassa", "pause", kassa["id"])).output
+        assert [one["status"] for one in await cli.json("kassa", "list")] == ["off"]
+        assert "works" in (await cli("kassa", "resume", kassa["id"])).output
+        assert kassa["id"] in (await cli("kassa", "list")).output
+        assert "kassa list" in (await cli("kassa", "check", merchant["id"].replace("mer", "kas"), code=1)).output
+
+        assert "cloudpayments" in [one["code"] for one in await cli.json("source", "kinds")]
+        site = ["--kind", "cloudpayments", "--name", "Acquiring", "--credentials", "-"]
+        pair = json.dumps({"public_id": "pk_test", "api_secret": "acquirer-secret"})
+        assert "acquirer_fiscalizes" in (await cli("source", "create", *site, stdin=pair, code=1)).output
+        source = await cli.json("source", "create", *site, "--we-fiscalize", stdin=pair)
+        assert any(one["url"].endswith(f"/in/{source['id']}/pay") for one in source["addresses"])
+        assert {one["kind"] for one in await cli.json("source", "list")} == {"api", "cloudpayments"}
+
+        found = await cli.json("doctor", code=1)
+        verdicts = {one["what"].split(" ")[0]: one["verdict"] for one in found["findings"]}
+        assert verdicts == {
+            "database": "ok",
+            "schema": "ok",
+            "clock": "ok",
+            "keys": "ok",
+            "workers": "failed",
+            "kassa": "ok",
+            "source": "warning",
+            "time": "ok",
+            "KASSA_PUBLIC_URL": "warning",
+            "KASSA_EGRESS_ALLOW": "ok",
+        }
+        assert not found["ok"]
+        assert all(one["fix"] for one in found["findings"] if one["verdict"] != "ok")
+    gone = await cli("kassa", "check", kassa["id"], code=1)
+    assert "connection" in gone.output
+
+
+async def test_doctor_says_what_is_missing_before_there_is_a_database() -> None:
+    found = await Cli().json("doctor", "--data-dir", "fresh", code=1)
+    assert found["findings"][0]["what"] == "database"
+    assert "crm-kassa up" in found["findings"][0]["fix"]
+
+
+async def test_keys_that_are_not_those_of_the_data_are_found(database_url: str) -> None:
+    cli = Cli(KASSA_DATABASE_URL=database_url, KASSA_EGRESS_ALLOW="127.0.0.0/8", **KEYS)
+    await cli("merchant", "create", "Школа", "--inn", "7700000009")
+    pair = json.dumps({"public_id": "pk_test", "api_secret": "acquirer-secret"})
+    site = ["--kind", "cloudpayments", "--name", "Acquiring", "--we-fiscalize", "--credentials", "-"]
+    await cli("source", "create", *site, stdin=pair)
+    cli.environment |= {"KASSA_SECRET_KEYS": SecretBox.generate(7)}
+    found = {one["what"]: one for one in (await cli.json("doctor", code=1))["findings"]}
+    assert found["keys"]["verdict"] == "failed"
+    assert "key 1" in found["keys"]["detail"]
+
+
+async def test_migrate_checks_and_brings_the_schema(database_url: str) -> None:
+    cli = Cli(KASSA_DATABASE_URL=database_url, **KEYS)
+    assert "newest" in (await cli("migrate", "--check")).output
+    await cli("migrate", "--to", "head")
+    assert "Epoch 2" in (await cli("restored", "--reason", "a drill")).output
+    assert "closed" in (await cli("restored", "--close")).output
+
+
+async def test_secrets_are_sealed_anew_with_the_first_key(database_url: str, tmp_path: Path) -> None:
+    async with open_world(database_url, tmp_path) as world:
+        event = await world.pay()
+        held = await world.pay(items=(), customer=Customer())
+        async with world.working():
+            await world.status(event, "fiscalized")
+            await world.status(held, "held")
+        old = world.runtime.settings
+        pieces = {"search_key": old.search_key, "key_pepper": old.key_pepper}
+        shared = {f"KASSA_{name.upper()}": value.get_secret_value() for name, value in pieces.items() if value}
+        first = old.secret_keys.get_secret_value() if old.secret_keys else ""
+        before = await SealedStore(world.runtime.database, world.runtime.keys.box).key_ids()
+        assert set(before) == {1}
+
+        fresh = SecretBox.generate(2)
+        cli = Cli(KASSA_DATABASE_URL=database_url, KASSA_SECRET_KEYS=f"{fresh},{first}", **shared)
+        done = await cli.json("key", "rotate-secrets")
+        assert done == {"resealed": before[1], "unreadable": 0, "key_ids": {"2": before[1]}}
+        assert (await cli.json("key", "rotate-secrets"))["resealed"] == 0
+
+        settings = old.model_copy(update={"secret_keys": None})
+        keys = Keys(SecretBox.parse(fresh), world.runtime.keys.hasher, world.runtime.keys.pepper)
+        async with open_runtime(settings, database_url=database_url, keys=keys) as runtime:
+            assert await SealedStore(runtime.database, keys.box).unreadable() == []
+            view = await runtime.services.reads.event(world.merchant_id, event, masked=False)
+            assert view["customer"]["email"] == "anna@example.org"
+
+        cli.environment |= {"KASSA_SECRET_KEYS": SecretBox.generate(3)}
+        lost = await cli.json("key", "rotate-secrets", code=1)
+        assert lost == {"resealed": 0, "unreadable": before[1], "key_ids": {"2": before[1]}}
