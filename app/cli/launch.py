@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,7 +20,7 @@ from app.cli.configure import with_loopback
 from app.cli.crew import Crew
 from app.cli.demo_shop import Shop, open_shop, simulator_port_of
 from app.cli.errors import Stop
-from app.cli.files import existing_folder
+from app.cli.files import existing_folder, remove
 from app.cli.place import Place, leave_note, open_place, required_schema
 from app.cli.server import Server, bind, serving, url_of
 from app.domain.errors import Busy
@@ -46,6 +47,7 @@ class Plan:
     workers: int = 1
     demo: bool = False
     simulator_port: int = 0
+    ready_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ async def launch(settings: Settings, plan: Plan, report: Report) -> AsyncIterato
             settings = with_loopback(settings)
             settings = settings.model_copy(update={"public_url": settings.public_url or api_url})
         place = await stack.enter_async_context(open_place(settings))
+        # Not before the place is ours: a second program must not take away the first one's file.
+        remove(plan.ready_file)
         leave_note(place)
         await required_schema(place, upgrade=True)
         report(f"PostgreSQL {place.told}")

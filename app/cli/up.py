@@ -9,7 +9,7 @@ from app.cli.configure import DataDir, load_settings, set_up_logs
 from app.cli.errors import Stop
 from app.cli.files import remove, write_json
 from app.cli.launch import Plan, Running, first_of, launch
-from app.cli.loop import Stopping, run, signals
+from app.cli.loop import run, signals
 from app.cli.say import OK, err, examples, out
 from app.settings import Settings
 
@@ -44,26 +44,21 @@ def up(
     if ready_file is not None and not ready_file.parent.is_dir():
         raise Stop(f"--ready-file: there is no folder {ready_file.parent}.", 2)
     set_up_logs(settings)
-    run(_up(settings, Plan(workers, demo, simulator_port), ready_file))
+    run(_up(settings, Plan(workers, demo, simulator_port, ready_file)))
 
 
-async def _up(settings: Settings, plan: Plan, ready_file: Path | None) -> None:
-    remove(ready_file)
+async def _up(settings: Settings, plan: Plan) -> None:
     with signals() as stopping:
-        try:
-            async with launch(settings, plan, _done) as running:
-                if ready_file is not None:
-                    write_json(ready_file, running.as_json())
+        async with launch(settings, plan, _done) as running:
+            if plan.ready_file is not None:
+                write_json(plan.ready_file, running.as_json())
+            try:
                 _where(running)
-                await _serve(stopping, running)
-                out.print("Stopping: open requests are answered, workers finish what they have …")
-        finally:
-            remove(ready_file)
+                await first_of(stopping.wait(), running.ended)
+            finally:
+                remove(plan.ready_file)
+            out.print("Stopping: open requests are answered, workers finish what they have …")
     out.print("Stopped.")
-
-
-async def _serve(stopping: Stopping, running: Running) -> None:
-    await first_of(stopping.wait(), running.ended)
 
 
 def _done(what: str) -> None:

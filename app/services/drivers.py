@@ -4,6 +4,7 @@ import json
 import time
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from app.db.repos.settings import KassaRow
 from app.domain.ffd import FfdVersion, Taxation
@@ -52,11 +53,15 @@ class Drivers:
         self._box = box
         self._public_url = public_url
         self._transport = http.transport()
-        self._tokens: dict[Any, Tokens] = {}
+        self._tokens: dict[UUID, Tokens] = {}
 
     def driver(self, provider: str) -> KassaDriver:
         """ProviderNotConfigured names the providers there are."""
         return self.registry.get(provider)
+
+    def forget(self, kassa_id: UUID) -> None:
+        """Drop the tokens of a kassa whose credentials changed."""
+        self._tokens.pop(kassa_id, None)
 
     def call(
         self, kassa: KassaRow, merchant_inn: str, *, not_after: float | None = None, deadline_seconds: float = 20.0

@@ -22,6 +22,7 @@ from app.infra.egress import EgressPolicy, ForbiddenUrl
 from app.infra.ids import new_id, public
 from app.ports.kassa import CheckLine, CheckReport, KassaDriver, Mark
 from app.queue import lanes
+from app.queue.replan import replan_held
 from app.services.alerts import kassa_paused, kassa_resumed
 from app.services.catalog import Catalog
 from app.services.defaults import check_defaults, check_kassa_answers, check_place, check_timezone, given
@@ -146,6 +147,7 @@ class Kassas:
             ):
                 raise NotFound("There is no such branch here.")
             await self._noted(tx, actor, "kassa.created", row, {**settings, "provider": new.provider})
+            await replan_held(tx, merchant_id)
             view = await self._view(tx, row)
         self._catalog.forget(merchant_id)
         return view
@@ -192,7 +194,9 @@ class Kassas:
             if "credentials" in changes:
                 told["credentials"] = "replaced"
             await self._noted(tx, actor, "kassa.changed", row, told)
+            await replan_held(tx, merchant_id)
             view = await self._view(tx, row)
+        self._drivers.forget(kassa_id)
         self._catalog.forget(merchant_id)
         return view
 

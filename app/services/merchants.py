@@ -16,6 +16,7 @@ from app.domain.errors import Conflict, Finding, Invalid, NotFound
 from app.infra.clock import DatabaseClock
 from app.infra.ids import new_id, public
 from app.queue import lanes
+from app.queue.replan import replan_held
 from app.services.catalog import Catalog
 from app.services.defaults import check_defaults, check_timezone, given
 
@@ -109,6 +110,7 @@ class Merchants:
             await self._check_branch(tx, merchant_id, values)
             made = await repo.create_branch(tx, merchant_id, branch_id, values)
             await self._noted(tx, actor, "branch.created", made, values)
+            await replan_held(tx, merchant_id)
         self._catalog.forget(merchant_id)
         return made
 
@@ -135,6 +137,7 @@ class Merchants:
             await self._check_branch(tx, merchant_id, values)
             after = _branch_found(await repo.update_branch(tx, merchant_id, branch_id, values)) if values else before
             await self._noted(tx, actor, "branch.changed", after, values)
+            await replan_held(tx, merchant_id)
         self._catalog.forget(merchant_id)
         return after
 

@@ -22,6 +22,7 @@ from app.infra.ids import new_id, public
 from app.ports.registry import Registry
 from app.ports.source import SourceAdapter
 from app.queue import lanes
+from app.queue.replan import replan_held
 from app.services.catalog import Catalog
 from app.services.defaults import check_defaults, given
 from app.services.merchants import BUILT_IN_SOURCE, SOURCE_IN_FLIGHT
@@ -154,6 +155,7 @@ class Sources:
             row = await repo.change(tx, merchant_id, source_id, values)
             told = dict.fromkeys(changes, "changed")
             await self._noted(tx, actor, "source.changed", row, {**told, "status": row.status})
+            await replan_held(tx, merchant_id)
         self._catalog.forget(merchant_id)
         return self._view(row, secret)
 

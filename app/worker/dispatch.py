@@ -60,6 +60,10 @@ class Dispatch:
         for row in rows.values():
             merchant = await self._catalog.merchant(row.merchant_id)
             kassa = merchant.kassas.get(row.kassa_id) if row.kassa_id else None
+            if kassa is None or kassa.first_used_at is None:
+                # Until its first use a kassa's address may still change: what is sent must go to the present one.
+                merchant = await self._catalog.merchant(row.merchant_id, fresh=True)
+                kassa = merchant.kassas.get(row.kassa_id) if row.kassa_id else None
             if kassa is not None and row.document is not None:
                 receipt = self._stages.planner.document(row)
                 orders[row.id] = Order(row, receipt, receipt.customer, kassa, merchant.inn)

@@ -1,6 +1,8 @@
 """`up` as an operator starts it, and the same program as single processes over one PostgreSQL."""
 
 import json
+import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -80,7 +82,7 @@ async def stopped(running: Program) -> None:
 async def test_up_serves_is_alone_stops_in_order_and_comes_back_with_everything(tmp_path: Path) -> None:
     ready_file = tmp_path / "ready.json"
     async with serve(create_simulator(), **UVICORN_OPTIONS) as simulator_url:
-        async with program(*UP, "--workers", "2", cwd=tmp_path, **ENVIRONMENT) as running:
+        async with program(*UP, cwd=tmp_path, **ENVIRONMENT) as running:
             await running.says("Ready.")
             ready = json.loads(ready_file.read_text())
             assert {name for name, value in ready.items() if value is None} == {
@@ -100,11 +102,13 @@ async def test_up_serves_is_alone_stops_in_order_and_comes_back_with_everything(
                 assert await second.end() == 1
                 assert "is in use by another CRM-Kassa" in second.said
                 assert "Traceback" not in second.said
+            assert json.loads(ready_file.read_text()) == ready
             listing = ("merchant", "list", "--json", "--data-dir", "data")
             async with program(*listing, cwd=tmp_path) as beside:
                 assert await beside.end() == 0
                 assert [one["inn"] for one in json.loads(beside.said)] == ["7700000009"]
             await stopped(running)
+        assert not ready_file.exists()
         assert not (tmp_path / "data" / "running.json").exists()
 
         async with program(*UP, "--demo", cwd=tmp_path, **ENVIRONMENT) as running:
@@ -125,6 +129,26 @@ async def test_up_serves_is_alone_stops_in_order_and_comes_back_with_everything(
             await third.says(again["api_key"])
             await third.says("Ready.")
             await stopped(third)
+
+
+async def test_what_dies_beside_the_program_is_started_again(tmp_path: Path) -> None:
+    async with (
+        serve(create_simulator(), **UVICORN_OPTIONS) as simulator_url,
+        program(*UP, "--workers", "2", cwd=tmp_path, **ENVIRONMENT) as running,
+    ):
+        await running.says("Ready.")
+        ready = json.loads((tmp_path / "ready.json").read_text())
+        key = await connect(ready["api_url"], ready["admin_key"], simulator_url)
+        child = next(line for line in running.lines if re.search(r"Worker \d+$", line))
+        os.kill(int(child.split()[-1]), signal.SIGKILL)
+        await running.says("worker.process_died")
+        await running.says("Worker ")
+        server = (tmp_path / "data" / "pg" / "postmaster.pid").read_text().split()[0]
+        os.kill(int(server), signal.SIGKILL)
+        await running.says("embedded_postgres.restarted")
+        paid = await pay(ready["api_url"], key)
+        assert paid.json()["receipts"][0]["status"] == "fiscalized"
+        await stopped(running)
 
 
 async def test_api_and_worker_are_processes_of_their_own(database_url: str, tmp_path: Path) -> None:

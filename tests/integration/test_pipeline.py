@@ -10,6 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from app.domain.errors import DuplicateEvent
+from app.domain.event import EventItem
+from app.domain.money import parse_quantity
 from app.domain.receipt import Customer
 from tests.support import rows
 from tests.support.world import World, open_world
@@ -267,3 +269,18 @@ async def _printed_order(world: World) -> dict[UUID, list[str]]:
     for chain, operation in found:
         order.setdefault(chain, []).append(operation)
     return order
+
+
+async def test_a_held_payment_goes_on_by_itself_when_its_default_is_added(world: World) -> None:
+    line = EventItem(name="Абонемент", quantity=parse_quantity("1"), price=100, amount=100)
+    kassas = world.runtime.services.kassas
+    await kassas.change("test", world.merchant_id, world.kassa_id, {"status": "off"})
+    event = await world.pay(amount=100, items=(line,))
+    row = await world.receipt(event)
+    assert row.failure is not None
+    assert row.failure["code"] == "kassa_missing"
+    async with world.working():
+        await kassas.change("test", world.merchant_id, world.kassa_id, {"status": "active"})
+        row = await world.status(event, "fiscalized")
+    assert row.document is not None
+    assert row.document["items"][0]["vat"] == "none", "from the kassa's defaults"

@@ -149,18 +149,3 @@ async def chains_to_release(tx: Tx, *, age_seconds: float, limit: int = 1000) ->
     """(chain, source) pairs that a sweep should look at again."""
     found = await tx.execute(_WAITING, {"age": age_seconds, "limit": limit})
     return [(row.chain_id, row.source_id) for row in found]
-
-
-# A default, a kassa or a mapping was added: whatever this merchant's payments were waiting for may be there now.
-_REPLAN = text("""
-INSERT INTO jobs (id, kind, lane, chain, ref, run_at)
-SELECT kassa_uuid7(), :kind, e.source_id, e.chain_id, e.id, kassa_now()
-FROM receipts r JOIN events e ON e.id = r.event_id
-WHERE r.merchant_id = :merchant AND r.status = 'held' AND e.type = 'payment.succeeded'
-ON CONFLICT (ref) DO NOTHING
-""")
-
-
-async def replan_held(tx: Tx, merchant_id: UUID, kind: int) -> None:
-    """A plan job for each held payment of a merchant."""
-    await tx.execute(_REPLAN, {"merchant": merchant_id, "kind": kind})
