@@ -70,8 +70,12 @@ def _kept(folder: Path) -> dict[str, str]:
         stored: dict[str, str] = json.loads(path.read_text())
         return stored
     made = generate()
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(made, indent=1))
+    # Renamed when it is whole: half a file would stop every later start.
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    fresh.touch(mode=0o600)
+    fresh.write_text(json.dumps(made, indent=1))
+    fresh.replace(path)
     return made
 
 

@@ -175,11 +175,16 @@ class Worker:
     maintenance: Maintenance
 
 
+def worker_name(pid: int, number: int) -> str:
+    """By which a worker's heartbeat and its attempts are told apart from all others."""
+    return f"{socket.gethostname()}-{pid}-{number}"
+
+
 @asynccontextmanager
 async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Worker]:
     """A worker over the runtime; on exit its committers write what waits."""
     s, database, clock = runtime.settings, runtime.database, runtime.clock
-    name = f"{socket.gethostname()}-{os.getpid()}-{number}"
+    name = worker_name(os.getpid(), number)
     marks: GroupCommitter[Mark, datetime | None] = GroupCommitter("mark", database, mark, one_statement=True)
     settlements: GroupCommitter[Settlement, Verdict] = GroupCommitter("settle", database, settle)
     rng = random.Random()  # noqa: S311

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -12,7 +11,7 @@ import structlog
 
 from app.db.repos import workers
 from app.domain.errors import Busy
-from app.runtime import Runtime, Worker, open_worker
+from app.runtime import Runtime, Worker, open_worker, worker_name
 from app.worker.maintenance import stop as stop_task
 
 log = structlog.get_logger(__name__)
@@ -62,9 +61,9 @@ class Crew:
         if self._worker is None or len(self._children) < self._number - 1:
             return False
         async with self._runtime.database.pipeline() as tx:
-            names = [one.id for one in await workers.alive(tx)]
-        pids = [os.getpid(), *(child.pid for child in self._children.values())]
-        return all(any(name.startswith(f"{socket.gethostname()}-{pid}-") for name in names) for pid in pids)
+            alive = {one.id for one in await workers.alive(tx)}
+        mine = {worker_name(os.getpid(), 1)}
+        return alive >= mine | {worker_name(child.pid, number) for number, child in self._children.items()}
 
     async def _keep_own(self) -> None:
         """A worker that breaks is a bug, and yet receipts must go on being made."""

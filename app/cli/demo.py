@@ -73,7 +73,11 @@ def demo(
         settings = build_settings(**_OWN, **_BRISK, port=port, data_dir=folder)
         with log_file.open("w", encoding="utf-8") as stream:
             logging.set_up(scrub=mask_contacts, level="INFO", render="console", stream=stream)
-            problems = run(_demo(settings, once, json))
+            try:
+                problems = run(_demo(settings, once, json))
+            except Stop:
+                log_file.unlink()
+                raise
         if not problems:
             log_file.unlink()
     if problems:

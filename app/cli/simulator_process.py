@@ -36,5 +36,7 @@ async def _simulator(host: str, port: int, tape: Path | None) -> None:
         app = create_simulator(SimulatorConfig(tape_path=tape))
         async with serving(app, door, patience=2, access_log=False) as server:
             url = url_of(door, host)
-            out.print(f"{OK} Simulator {url} (documents: {url}/tape, faults: {url}/faults). Ctrl-C stops.")
+            out.print(
+                f"{OK} Simulator {url} (documents: {url}/tape, faults: {url}/faults). Ctrl-C stops.", soft_wrap=True
+            )
             await first_of(stopping.wait(), running_task(server))

@@ -72,7 +72,8 @@ async def sample(tx: Tx, column: SealedColumn, limit: int) -> list[SealedValue]:
     sealed = _SEALED.format(c=column.name)
     found = await tx.execute(
         text(
-            f"SELECT id, merchant_id, {column.name} AS blob FROM {column.table} WHERE {sealed} ORDER BY id DESC LIMIT :n"
+            f"SELECT id, merchant_id, {column.name} AS blob FROM {column.table} WHERE {sealed} "
+            "ORDER BY id DESC LIMIT :n"
         ),
         {"n": limit},
     )
