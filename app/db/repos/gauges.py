@@ -11,7 +11,8 @@ _ALIVE = text("SELECT 1")
 _REVISION = text("SELECT version_num FROM alembic_version")
 # Finished receipts are not counted: they are all that ever were. The open ones have an index of their own.
 _RECEIPTS = text("""
-SELECT status, count(*) AS n, count(*) FILTER (WHERE due_at < kassa_now() - interval '5 minutes') AS overdue FROM receipts
+SELECT status, count(*) AS n, count(*) FILTER (WHERE due_at < kassa_now() - interval '5 minutes') AS overdue
+FROM receipts
 WHERE status IN ('held', 'queued', 'sending', 'accepted', 'unknown', 'needs_attention') GROUP BY status
 """)
 _JOBS = text("""
