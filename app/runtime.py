@@ -115,6 +115,7 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
             box=keys.box,
             hasher=keys.hasher,
             clock=clock,
+            metrics=metrics,
         )
         planner = Planner(database=database, catalog=catalog, intake=intake, box=keys.box)
         drivers = Drivers(kassas, http, keys.box, settings.public_url)
@@ -200,7 +201,7 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
         rng=rng,
     )
     failpoints = runtime.failpoints
-    settler = Settle(settlements, database, runtime.keys.box, clock, name, failpoints)
+    settler = Settle(settlements, database, runtime.keys.box, clock, name, failpoints, runtime.metrics)
     state = await installation.recognise(database)
     stages = Stages(
         fiscalize=Fiscalize(
@@ -240,6 +241,7 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
             clock=clock,
             failpoints=failpoints,
             timeout_seconds=s.delivery_timeout_seconds,
+            metrics=runtime.metrics,
             rng=rng,
         ),
         inbound=runtime.services.inbound,

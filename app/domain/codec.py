@@ -1,6 +1,6 @@
 """Events, receipts and fiscal data as JSON values and back, without loss: what the database keeps.
 
-Only dict, list, str, int, bool and None come out. Decimals are strings, times RFC 3339 in UTC, enumerations their API
+Only dict, list, str, int, bool and None come out: decimals are strings, times RFC 3339 in UTC, enumerations their API
 names. The shape follows the dataclasses by itself, so that a new member can never be forgotten here.
 """
 

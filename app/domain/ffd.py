@@ -1,7 +1,7 @@
 """The words of the fiscal format (FFD 1.05 and 1.2): every enumeration with its tag, number and Russian term.
 
 Numbers are those of FNS order ЕД-7-20/662@ with its amendments up to ЕД-7-20/1050@ of 2025-12-08. Members are the
-gateway's own names; drivers map them to what each provider calls them. VAT rates live in `vat.py`.
+gateway's own names, which drivers map to what each provider calls them; VAT rates live in `vat.py`.
 """
 
 from dataclasses import dataclass

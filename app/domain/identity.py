@@ -1,7 +1,7 @@
 """Identities that are derived, never drawn: after a restore from backup the same payment meets the same ids.
 
 Encoding of the hashed parts: each part as UTF-8 text, written as a netstring (`<bytes in decimal>:<bytes>,`), one after
-another; numbers in decimal. No two different lists of parts share an encoding. The first part names the kind of id.
+another, numbers in decimal: no two different lists of parts share an encoding. The first part names the kind of id.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """What is left of a sale, line by line, after the receipts that took from it (refunds, and closings of a prepayment).
 
-Receipts carry no links between lines, so every line taken is laid to the line it names. Sums are conserved exactly:
+Receipts carry no links between lines, so every line taken is laid to the line it names; sums are conserved exactly:
 what fits no line is laid over all of them, and nothing is ever taken below zero. A closing moves money from a prepaid
 line to the line it handed over: what was given is returned as given (full_payment), what is open as it was prepaid.
 """
@@ -91,6 +91,7 @@ class Ledger:
 
     @classmethod
     def of(cls, items: Iterable[Item]) -> "Ledger":
+        """Lines of a sale; those that say the same at the same price are one."""
         ledger = cls()
         for item in items:
             same = (line for line in ledger.lines if _same_thing(line.item, item))

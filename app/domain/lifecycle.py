@@ -1,6 +1,6 @@
 """The states of a receipt and every legal transition, as data.
 
-(state, what happened) → next state, follow-up job, message to the merchant. A pair that is not in the table is not
+(state, what happened) → next state, follow-up job, message to the merchant; a pair that is not in the table is not
 legal: `step` raises, and nothing is stored. `docs/state-machine.md` is printed from this table.
 """
 

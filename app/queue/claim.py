@@ -1,7 +1,7 @@
 """T2: lease ready jobs in a batch, by a ring over the lanes, so that no lane starves another.
 
 First the lanes: a recursive skip scan names each lane that has a job due, the lane rows are locked (a lane somebody
-else is claiming from is skipped), paused ones are left out. Then the jobs: up to each lane's free places, oldest
+else is claiming from is skipped), paused ones are left out; then the jobs: up to each lane's free places, oldest
 first. Two statements, because the count of leased jobs must be read after the lane's lock is held.
 """
 
@@ -97,26 +97,31 @@ async def claim(
     provider_running: Mapping[str, int] | None = None,
 ) -> Claim:
     """Lease up to `limit` jobs. A worker holds at most `provider_limit` jobs of one provider, those it already runs
-    (`provider_running`) included, so that a slow provider cannot fill it."""
-    async with connection.transaction():
-        lanes = await connection.fetch(_LANES, cursor, max_lanes)
-        wrapped = not lanes and cursor != START
-        if wrapped:
-            lanes = await connection.fetch(_LANES, START, max_lanes)
-        if not lanes:
-            return Claim((), None, START)
-        caps = [1 if lane["probing"] else lane["max_in_flight"] for lane in lanes]
-        rooms = _rooms(lanes, provider_limit, provider_running or {})
-        rows = await connection.fetch(
-            _JOBS,
-            [lane["id"] for lane in lanes],
-            caps,
-            rooms,
-            [lane["probing"] for lane in lanes],
-            limit,
-            token,
-            float(lease_seconds),
-        )
+    (`provider_running`) included, so that a slow provider cannot fill it.
+
+    The connection is in a transaction (`Database.raw_transaction`): without one the lanes' locks end too early, and a
+    lane would take more than its limit.
+    """
+    if not connection.is_in_transaction():
+        raise RuntimeError("a claim counts under the locks of its lanes: open it within Database.raw_transaction()")
+    lanes = await connection.fetch(_LANES, cursor, max_lanes)
+    wrapped = not lanes and cursor != START
+    if wrapped:
+        lanes = await connection.fetch(_LANES, START, max_lanes)
+    if not lanes:
+        return Claim((), None, START)
+    caps = [1 if lane["probing"] else lane["max_in_flight"] for lane in lanes]
+    rooms = _rooms(lanes, provider_limit, provider_running or {})
+    rows = await connection.fetch(
+        _JOBS,
+        [lane["id"] for lane in lanes],
+        caps,
+        rooms,
+        [lane["probing"] for lane in lanes],
+        limit,
+        token,
+        float(lease_seconds),
+    )
     provider_of = {lane["id"]: lane["provider"] for lane in lanes}
     jobs = tuple(
         Job(

@@ -70,6 +70,7 @@ async def create(
 
 
 async def read(tx: Tx, lane_id: UUID, *, lock: bool = False) -> Lane | None:
+    """One lane, locked until the transaction ends if asked for."""
     query = select(*_COLUMNS).where(lanes.c.id == lane_id)
     row = (await tx.execute(query.with_for_update() if lock else query)).one_or_none()
     return None if row is None else Lane(**row._mapping)
@@ -78,6 +79,7 @@ async def read(tx: Tx, lane_id: UUID, *, lock: bool = False) -> Lane | None:
 async def set_limits(
     tx: Tx, lane_id: UUID, *, max_in_flight: int | None = None, rate_per_second: int | None = None
 ) -> None:
+    """Change what is named; the next claim goes by it."""
     values = {k: v for k, v in (("max_in_flight", max_in_flight), ("rate_per_second", rate_per_second)) if v}
     if values:
         await tx.execute(update(lanes).where(lanes.c.id == lane_id).values(**values))

@@ -24,6 +24,7 @@ class Notifier:
         self._task = asyncio.create_task(self._listen(), name="notifier")
 
     async def stop(self) -> None:
+        """End listening; sleepers go by their own time again."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -141,6 +141,7 @@ class Access:
             return await keys.page(tx, wanted, before, limit)
 
     async def read(self, principal: Principal, key_id: UUID) -> KeyRow:
+        """A key that the caller may see. NotFound for anybody else's."""
         async with self._database.pipeline() as tx:
             return await self._visible(tx, principal, key_id)
 

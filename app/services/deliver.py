@@ -12,6 +12,7 @@ from app.infra.clock import DatabaseClock
 from app.infra.crypto import SecretBox, aad
 from app.infra.failpoints import Failpoints
 from app.infra.http import HttpClients
+from app.infra.metrics import Metrics
 from app.outbound.sender import Delivered, Gone, SendResult, send
 from app.queue import work
 from app.queue.jobs import Job
@@ -35,12 +36,14 @@ class Deliver:
         clock: DatabaseClock,
         failpoints: Failpoints,
         timeout_seconds: float,
+        metrics: Metrics,
         rng: random.Random | None = None,
     ) -> None:
         self._database = database
         self._http = http.client(max_body=64 * 1024, deadline=timeout_seconds)
         self._box = box
         self._clock = clock
+        self._metrics = metrics
         self._failpoints = failpoints
         self._timeout = timeout_seconds
         self._rng = rng or random.Random()  # noqa: S311
@@ -63,6 +66,8 @@ class Deliver:
             timeout=self._timeout,
         )
         await self._failpoints.hit("webhook.after_send_before_commit")
+        self._metrics.webhook_deliveries.labels(type(result).__name__.lower()).inc()
+        self._metrics.webhook_delivery_seconds.observe(result.seconds)
         await self._settle(job, parcel, result)
 
     def _secrets(self, parcel: Parcel) -> list[str]:

@@ -71,13 +71,15 @@ class Drivers:
         opened = json.loads(
             self._box.open(kassa.credentials, aad("kassas", "credentials", kassa.merchant_id, kassa.id))
         )
-        transport = RecordingTransport(self._transport, secrets=_secrets(driver, opened))
+        secrets = _secrets(driver, opened)
         callback = None
         if self._public_url and driver.capabilities.callbacks:
             secret = self._box.open(
                 kassa.callback_secret, aad("kassas", "callback_secret", kassa.merchant_id, kassa.id)
             ).decode()
             callback = f"{self._public_url}/callbacks/kas_{kassa.id.hex}/{secret}"
+            secrets.append(secret)
+        transport = RecordingTransport(self._transport, secrets=secrets)
         return Call(
             DriverContext(
                 http=client_over(transport, deadline=deadline_seconds),

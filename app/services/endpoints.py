@@ -106,6 +106,7 @@ class Endpoints:
             return await self._view(tx, row, secret)
 
     async def page(self, merchant_id: UUID, before: Position | None, limit: int) -> list[EndpointView]:
+        """At most `limit` endpoints behind a place, newest first."""
         async with self._database.tenant(merchant_id) as tx:
             rows = await repo.page(tx, merchant_id, before, limit)
         async with self._database.pipeline() as tx:
@@ -113,6 +114,7 @@ class Endpoints:
         return [EndpointView(row, lane_view(states[row.id])) for row in rows]
 
     async def read(self, merchant_id: UUID, endpoint_id: UUID) -> EndpointView:
+        """One endpoint. NotFound for anybody else's."""
         async with self._database.tenant(merchant_id) as tx:
             row = _found(await repo.by_id(tx, merchant_id, endpoint_id))
         async with self._database.pipeline() as tx:

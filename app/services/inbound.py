@@ -71,11 +71,11 @@ class Inbound:
         self._check_path(source, secret)
         match adapter.verify(request, self._credentials(source, adapter), self._settings(source, adapter)):
             case Verdict.Forged(reason=reason):
-                self._metrics.events_received.labels(source.kind, "rejected").inc()
+                self._metrics.notifications_received.labels(source.kind, "forged").inc()
                 log.warning("inbound.forged", source_id=source_id, part=part, reason=reason)
                 raise SignatureInvalid("the signature does not match")
             case _:
-                pass
+                self._metrics.notifications_received.labels(source.kind, "genuine").inc()
         try:
             await self._store(source, part, request)
         except Busy:
@@ -121,20 +121,15 @@ class Inbound:
         if isinstance(parsed, ReadBackFailed):
             return "failed", parsed.reason
         if not parsed.events:
-            self._metrics.events_received.labels(source.kind, "ignored").inc()
             return "ignored", parsed.note
         notes = [*parsed.warnings]
         for event in parsed.events:
             try:
-                answer = await self._intake.accept(source.merchant_id, source.id, event, "source", refuse=False)
+                await self._intake.accept(source.merchant_id, source.id, event, "source", refuse=False)
             except DuplicateEvent as conflict:
                 notes.append(f"{event.external_id}: {conflict.detail}")
-                self._metrics.events_received.labels(source.kind, "rejected").inc()
             except Invalid as wrong:
                 notes.append(f"{event.external_id}: {wrong.detail}")
-                self._metrics.events_received.labels(source.kind, "rejected").inc()
-            else:
-                self._metrics.events_received.labels(source.kind, "accepted" if answer.fresh else "duplicate").inc()
         return "processed", "; ".join(notes) or parsed.note
 
     async def _source(self, source_id: str) -> SourceRow:

@@ -28,6 +28,7 @@ from app.domain.vat import VatRate
 from app.infra.clock import DatabaseClock
 from app.infra.crypto import SearchHasher, SecretBox, aad
 from app.infra.ids import new_id
+from app.infra.metrics import Metrics
 from app.ports.kassa import KassaDriver
 from app.ports.registry import Registry
 from app.services.catalog import Catalog, MerchantSettings
@@ -62,6 +63,7 @@ class Intake:
         box: SecretBox,
         hasher: SearchHasher,
         clock: DatabaseClock,
+        metrics: Metrics,
     ) -> None:
         self._database = database
         self._committer = committer
@@ -70,6 +72,7 @@ class Intake:
         self.box = box
         self._hasher = hasher
         self._clock = clock
+        self._metrics = metrics
 
     async def source_of(self, principal: Principal, merchant_id: UUID, name: str | None) -> UUID:
         """The source that this caller speaks for: the key's own, the named one, or the built-in `api`."""
@@ -109,10 +112,28 @@ class Intake:
         if source is None:
             raise NotFound("no such source")
         try:
+            answer = await self._accept(settings, source, event, actor, refuse=refuse, shape=shape)
+        except (Invalid, DuplicateEvent):
+            self._metrics.events_received.labels(source.kind, "rejected").inc()
+            raise
+        self._metrics.events_received.labels(source.kind, "accepted" if answer.fresh else "duplicate").inc()
+        return answer
+
+    async def _accept(
+        self,
+        settings: MerchantSettings,
+        source: SourceRow,
+        event: PaymentEvent,
+        actor: str,
+        *,
+        refuse: bool,
+        shape: Shape | None,
+    ) -> IntakeAnswer:
+        try:
             acceptance, rows = self._acceptance(settings, source, event, actor, refuse=refuse, shape=shape)
         except Invalid:
             # A repeat is a repeat even when its new content could not become a receipt.
-            if (answer := await self._repeat(merchant_id, source_id, event)) is not None:
+            if (answer := await self._repeat(settings.id, source.id, event)) is not None:
                 return answer
             raise
         try:

@@ -153,6 +153,7 @@ class Kassas:
         return view
 
     async def page(self, merchant_id: UUID, before: Position | None, limit: int) -> list[KassaView]:
+        """At most `limit` kassas behind a place, newest first."""
         async with self._database.tenant(merchant_id) as tx:
             rows = await repo.page(tx, merchant_id, before, limit)
         async with self._database.pipeline() as tx:
@@ -160,6 +161,7 @@ class Kassas:
         return [KassaView(row, lane_view(states[row.id])) for row in rows]
 
     async def read(self, merchant_id: UUID, kassa_id: UUID) -> KassaView:
+        """One kassa. NotFound for anybody else's."""
         async with self._database.tenant(merchant_id) as tx:
             row = _found(await repo.by_id(tx, merchant_id, kassa_id))
         async with self._database.pipeline() as tx:

@@ -56,6 +56,7 @@ class Merchants:
             return await repo.page(tx, before, limit)
 
     async def read(self, merchant_id: UUID) -> MerchantRow:
+        """The merchant. NotFound when there is none."""
         async with self._database.tenant(merchant_id) as tx:
             return _found(await merchant(tx, merchant_id))
 
@@ -115,10 +116,12 @@ class Merchants:
         return made
 
     async def branches(self, merchant_id: UUID, before: Position | None, limit: int) -> list[BranchRow]:
+        """At most `limit` branches behind a place, newest first."""
         async with self._database.tenant(merchant_id) as tx:
             return await repo.branches_page(tx, merchant_id, before, limit)
 
     async def branch(self, merchant_id: UUID, branch_id: UUID) -> BranchRow:
+        """One branch. NotFound for anybody else's."""
         async with self._database.tenant(merchant_id) as tx:
             return _branch_found(await repo.branch(tx, merchant_id, branch_id))
 

@@ -23,6 +23,7 @@ class Overdue:
         self._limit = refund_wait_seconds
 
     async def run(self) -> None:
+        """Tell each of them once: a line in its timeline and a message; the refund stays held."""
         async with self._database.pipeline() as tx:
             for row in await overdue.refunds_without_payment(tx, self._limit):
                 at = await database_now(tx)

@@ -134,6 +134,7 @@ class Pacing:
                 await kassa_resumed(tx, kassa)
 
     async def snooze(self, job: Job, seconds: float) -> None:
+        """Give the job back for later, as it is."""
         async with self._database.pipeline() as tx:
             await work.snooze(tx, job, seconds)
 

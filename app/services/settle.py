@@ -27,6 +27,7 @@ from app.infra.crypto import SecretBox, aad
 from app.infra.failpoints import Failpoints
 from app.infra.http import Exchange
 from app.infra.ids import new_id
+from app.infra.metrics import Metrics
 from app.outbound.messages import message_body
 from app.queue import evidence
 from app.queue.jobs import FOLLOW_UP, Job
@@ -66,6 +67,7 @@ class Settle:
         clock: DatabaseClock,
         worker: str,
         failpoints: Failpoints,
+        metrics: Metrics,
     ) -> None:
         self._committer = committer
         self._database = database
@@ -73,6 +75,7 @@ class Settle:
         self._clock = clock
         self.worker = worker
         self._failpoints = failpoints
+        self._metrics = metrics
 
     async def settle(
         self,
@@ -99,9 +102,28 @@ class Settle:
                 log.warning("settle.commit_lost", receipt_id=str(row.id), error=str(lost))
                 await self._database.wait_until_reachable()
         await self._failpoints.hit("attempt.after_tx2")
+        self._count(job, row, happening, learned, verdict, at)
         if verdict is Verdict.STALE:
             await self._stale(job, row, learned)
         return verdict
+
+    def _count(
+        self, job: Job, row: ReceiptRow, happening: Happening, learned: Learned, verdict: Verdict, at: datetime
+    ) -> None:
+        provider = job.provider or "?"
+        self._metrics.receipt_attempts.labels(provider, _name(learned.outcome)).inc()
+        if verdict is not Verdict.SETTLED:
+            return
+        match happening:
+            case Happening.FISCALIZED:
+                seconds = max((at - row.created_at).total_seconds(), 0.0)
+                self._metrics.receipt_fiscalization_seconds.labels(provider).observe(seconds)
+            case Happening.MISMATCH:
+                self._metrics.reconcile_mismatches.labels("receipt").inc()
+            case Happening.DOUBLE_SUSPECTED:
+                self._metrics.doubles_suspected.labels(provider).inc()
+            case _:
+                pass
 
     async def _stale(self, job: Job, row: ReceiptRow, learned: Learned) -> None:
         log.warning("settle.stale", receipt_id=str(row.id), outcome=_name(learned.outcome))

@@ -130,10 +130,12 @@ class Sources:
         return self._view(row, secret)
 
     async def page(self, merchant_id: UUID, before: Position | None, limit: int) -> list[SourceView]:
+        """At most `limit` sources behind a place, newest first."""
         async with self._database.tenant(merchant_id) as tx:
             return [self._view(row) for row in await repo.page(tx, merchant_id, before, limit)]
 
     async def read(self, merchant_id: UUID, source_id: UUID) -> SourceView:
+        """One source. NotFound for anybody else's."""
         async with self._database.tenant(merchant_id) as tx:
             return self._view(_found(await repo.by_id(tx, merchant_id, source_id)))
 

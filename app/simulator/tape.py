@@ -1,4 +1,4 @@
-"""One virtual fiscal storage: what was really printed, in order, never changed. The oracle of every test.
+"""One virtual fiscal storage: what was really printed, in order, never changed; the oracle of every test.
 
 It numbers documents without gaps from 1 and keeps shifts, as a real storage does. It does not deduplicate: whoever
 prints the same payment twice finds two documents here.

@@ -90,7 +90,7 @@ class Runner:
             await self._one_done()
             return True
         token = new_id()
-        async with self._database.raw() as connection:
+        async with self._database.raw_transaction() as connection:
             found = await claim(
                 connection,
                 token=token,

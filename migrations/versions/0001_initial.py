@@ -523,7 +523,7 @@ ROLES = (
     "GRANT USAGE ON SCHEMA public TO kassa_api, kassa_pipeline",
     "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO kassa_pipeline",
     "GRANT SELECT ON ALL TABLES IN SCHEMA public TO kassa_api",
-    "REVOKE ALL ON installation, lanes, jobs, workers, audit, event_identities, settlement_keys FROM kassa_api",
+    "REVOKE ALL ON installation, lanes, jobs, workers, audit, chains, event_identities, settlement_keys FROM kassa_api",
 )
 
 NOBODY = "nullif(current_setting('kassa.merchant', true), '')::uuid"

@@ -1,7 +1,7 @@
 """Signed notifications of CloudPayments about payments and refunds, one address per kind of notice.
 
 Developers' page as of 2026-11 (fields sent since 2026-05-27). A notice does not name its kind, so the last segment of
-the address does. Amounts are roubles with a dot, times are UTC.
+the address does; amounts are roubles with a dot, times are UTC.
 """
 
 import base64

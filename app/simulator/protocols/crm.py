@@ -1,6 +1,6 @@
 """A CRM that hears our webhooks: verifies them as Standard Webhooks says, keeps them, and answers as it is told.
 
-`PUT /crm/hook/{inbox}/secret` gives it the endpoint's secret, `GET /crm/hook/{inbox}` shows what came. Scripted faults
+`PUT /crm/hook/{inbox}/secret` gives it the endpoint's secret, `GET /crm/hook/{inbox}` shows what came; scripted faults
 match `{"provider": "crm", "action": "any"}`; `answer` with a status is the CRM's refusal. The check is written anew
 here, so that a fault of our signing cannot hide in it.
 """
