@@ -20,27 +20,22 @@ class Term:
 class FfdEnum(Enum):
     """An enumeration of the format; `code` is our name in the API, `tag_value` the number in the document."""
 
-    @property
-    def code(self) -> str:
-        return self.name.lower()
+    code: str
+    tag_value: int
+    ru: str
 
-    @property
-    def tag_value(self) -> int:
-        term: Term = self.value
-        return term.value
-
-    @property
-    def ru(self) -> str:
-        term: Term = self.value
-        return term.ru
+    def __init__(self, term: Term) -> None:
+        self.code = self.name.lower()
+        self.tag_value = term.value
+        self.ru = term.ru
 
     @classmethod
     def parse(cls, code: str) -> Self:
         """The member with this API name; ValueError names the legal ones."""
-        for member in cls:
-            if member.code == code:
-                return member
-        raise ValueError(f"unknown {cls.__name__} {code!r}; one of: {', '.join(m.code for m in cls)}")
+        member = cls.__members__.get(code.upper())
+        if member is None or member.code != code:
+            raise ValueError(f"unknown {cls.__name__} {code!r}; one of: {', '.join(m.code for m in cls)}")
+        return member
 
 
 class Operation(FfdEnum):

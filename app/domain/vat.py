@@ -4,15 +4,13 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Self
 
-from app.domain.ffd import FfdEnum
+from app.domain.ffd import FfdEnum, Term
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(Term):
     """One row of FFD table 1199: VAT contained in gross G is G·num/den."""
 
-    value: int
-    ru: str
     num: int
     den: int
     calculated: bool
@@ -34,14 +32,6 @@ class VatRate(FfdEnum):
     VAT107 = Rate(10, "НДС 7/107", 7, 107, calculated=True, since=date(2025, 1, 1))
     VAT22 = Rate(11, "НДС 22%", 22, 122, calculated=False, since=date(2026, 1, 1))
     VAT122 = Rate(12, "НДС 22/122", 22, 122, calculated=True, since=date(2026, 1, 1))
-
-    @property
-    def tag_value(self) -> int:
-        return self.rate.value
-
-    @property
-    def ru(self) -> str:
-        return self.rate.ru
 
     @property
     def rate(self) -> Rate:
