@@ -78,6 +78,18 @@ revision: setup ## New migration; m="what it does" url=postgresql://…
 bench: setup ## Rough speed on this machine
 	@$(BIN)/python -m benchmarks.run $(ARGS)
 
+.PHONY: chaos
+chaos: setup ## Attack "one document per payment": kills, faults, a checker; ARGS="--seed …"
+	@$(BIN)/python -m tests.chaos.run $(ARGS)
+
+.PHONY: chaos-long
+chaos-long: setup ## The same with 100,000 events (an hour); writes docs/proof.md
+	@$(BIN)/python -m tests.chaos.run --long --events 100000 --report docs/proof.md $(ARGS)
+
+.PHONY: chaos-bugs
+chaos-bugs: setup ## Test the test: twelve planted bugs must each turn a run red
+	@$(BIN)/python -m tests.chaos.planted $(ARGS)
+
 .PHONY: lock
 lock: ## Renew the lock files (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra embedded --group build pyproject.toml -o requirements.lock -q

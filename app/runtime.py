@@ -137,7 +137,7 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
             intake=intake,
             actions=Actions(database=database, catalog=catalog, intake=intake, planner=planner),
             reads=Reads(database, keys.box, keys.hasher),
-            idempotency=Idempotency(database, metrics=metrics),
+            idempotency=Idempotency(database, keys.box, metrics=metrics),
             inbound=Inbound(
                 database=database,
                 sources=sources,
@@ -214,7 +214,7 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
             failpoints=failpoints,
             freshness_seconds=s.freshness_seconds,
             wire_margin_seconds=s.wire_margin_seconds,
-            lookup_first=state.epoch_open,
+            restored_at=state.opened_at,
         ),
         poll=Poll(
             database=database,

@@ -10,6 +10,8 @@ from app.cli.errors import Stop
 from app.cli.say import OK, examples, out
 from app.domain.state_chart import markdown
 from app.main import openapi_document
+from app.ports.registry import discover_kassas
+from app.services import provider_docs
 
 OPENAPI_EXAMPLES = examples("crm-kassa openapi --out openapi", "crm-kassa openapi --out openapi --check")
 DOCS_EXAMPLES = examples("crm-kassa docs --out docs", "crm-kassa docs --out docs --check")
@@ -32,6 +34,7 @@ def docs(
 ) -> None:
     """Write the pages that are made from the code."""
     _keep(folder / "state-machine.md", markdown(), "crm-kassa docs", check)
+    _keep(folder / "providers.md", provider_docs.markdown(discover_kassas()), "crm-kassa docs", check)
 
 
 def _keep(path: Path, text: str, command: str, check: bool) -> None:

@@ -61,8 +61,9 @@ class GroupCommitter(Generic[Row, Result]):
     async def submit(self, row: Row) -> Result:
         """Store one row and return its result once it is committed.
 
-        Raises `Busy` when the queue is full or closed, `CommitUnknown` when the connection broke. A caller that is
-        cancelled leaves its row in the batch; every statement given to a committer is therefore idempotent.
+        Raises `Busy` when the queue is full or closed, or others kept changing the same rows; `CommitUnknown` when
+        the connection broke. The row of a caller that is cancelled may be stored all the same; every statement given
+        to a committer is therefore idempotent.
         """
         if self._closed or len(self._waiting) >= self._max_waiting:
             raise Busy("too much is waiting to be stored; repeat the same request in a second")
@@ -102,6 +103,9 @@ class GroupCommitter(Generic[Row, Result]):
             if is_lost(error) or isinstance(error, TimeoutError):
                 await self._release(broken=True)
                 failure: Exception = CommitUnknown(f"{self.name}: the connection broke around the commit")
+                failure.__cause__ = error
+            elif is_retryable(error):
+                failure = Busy("somebody else is changing the same thing; repeat the same request")
                 failure.__cause__ = error
             else:
                 failure = error

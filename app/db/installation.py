@@ -4,6 +4,7 @@ In an open epoch first submits look up first, because the provider may know rece
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 from sqlalchemy import text
@@ -15,10 +16,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """The epoch that this database is in; `epoch_open` while sources may press forgotten events again."""
+    """The epoch that this database is in; `opened_at` is set while sources may press forgotten events again."""
 
     epoch: int
-    epoch_open: bool
+    opened_at: datetime | None
 
 
 _IDENTITY = text("""
@@ -38,6 +39,7 @@ _OPEN = text("""
 UPDATE installation SET system_identifier = :system_identifier, timeline = :timeline, database_oid = :database_oid,
   epoch = epoch + 1, epoch_opened_at = kassa_now(), epoch_reason = :reason
 WHERE id = 1
+RETURNING epoch, epoch_opened_at
 """)
 
 _CLOSE = text("UPDATE installation SET epoch_opened_at = NULL, epoch_reason = NULL WHERE id = 1")
@@ -53,10 +55,10 @@ async def recognise(database: Database) -> Installation:
             name for name in ("system_identifier", "timeline", "database_oid") if stored._mapping[name] != now[name]
         ]
         if differing:
-            await _open(tx, dict(now), "this database was restored or cloned: " + ", ".join(differing) + " changed")
             log.warning("installation.epoch_opened", changed=differing)
-            return Installation(stored.epoch + 1, epoch_open=True)
-        return Installation(stored.epoch, stored.epoch_opened_at is not None)
+            reason = "this database was restored or cloned: " + ", ".join(differing) + " changed"
+            return await _open(tx, dict(now), reason)
+        return Installation(stored.epoch, stored.epoch_opened_at)
 
 
 async def restored(database: Database, reason: str) -> Installation:
@@ -64,9 +66,7 @@ async def restored(database: Database, reason: str) -> Installation:
     async with database.pipeline() as tx:
         now = (await tx.execute(_IDENTITY)).one()._mapping
         await tx.execute(_FIRST, dict(now))
-        stored = (await tx.execute(_STORED)).one()
-        await _open(tx, dict(now), reason)
-        return Installation(stored.epoch + 1, epoch_open=True)
+        return await _open(tx, dict(now), reason)
 
 
 async def close_epoch(database: Database) -> None:
@@ -75,5 +75,8 @@ async def close_epoch(database: Database) -> None:
         await tx.execute(_CLOSE)
 
 
-async def _open(tx: Tx, identity: dict[str, object], reason: str) -> None:
-    await tx.execute(_OPEN, {**identity, "reason": reason})
+async def _open(tx: Tx, identity: dict[str, object], reason: str) -> Installation:
+    # Whoever is writing a message ends first: the feed takes the messages of earlier epochs for complete.
+    await tx.execute(text("LOCK TABLE messages IN SHARE MODE"))
+    row = (await tx.execute(_OPEN, {**identity, "reason": reason})).one()
+    return Installation(row.epoch, row.epoch_opened_at)

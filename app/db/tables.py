@@ -395,9 +395,10 @@ messages = Table(
     Column("type", Text, nullable=False),
     Column("sequence", Integer),
     Column("body", LargeBinary, nullable=False),
+    Column("epoch", Integer, nullable=False, server_default=text("kassa_epoch()")),
     Column("txid", BigInteger, nullable=False, server_default=text("pg_current_xact_id()::text::bigint")),
     _at(),
-    Index("ix_messages_feed", "merchant_id", "txid", "id"),
+    Index("ix_messages_feed", "merchant_id", "epoch", "txid", "id"),
     Index("ix_messages_receipt_id", "receipt_id"),
 )
 """One state change told: one id, one body, frozen in the transaction that made the change."""

@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from app.domain.errors import Busy
@@ -34,13 +35,15 @@ def sqlstate(error: BaseException) -> str | None:
     return None
 
 
+_AWAY = (OSError, asyncpg.InterfaceError, InterfaceError, DBAPIError, asyncpg.InternalClientError, PoolExhausted)
+"""Without an SQLSTATE: the connection broke, or none became free in time."""
+
+
 def is_lost(error: BaseException) -> bool:
     """The connection or the server went away: whether the transaction committed is not known."""
     state = sqlstate(error)
     if state is None:
-        return isinstance(
-            error, (OSError, asyncpg.InterfaceError, InterfaceError, DBAPIError, asyncpg.InternalClientError)
-        )
+        return isinstance(error, _AWAY)
     return state.startswith(_LOST_CLASSES) or state == _DEMOTED
 
 
@@ -56,15 +59,23 @@ class Database:
     exit and roll back otherwise. A database that is away raises `Busy`, which the edge answers with 503.
     """
 
-    def __init__(self, dsn: Dsn, *, pool_size: int = 10, command_timeout: float = 15.0) -> None:
+    def __init__(
+        self,
+        dsn: Dsn,
+        *,
+        pool_size: int = 10,
+        max_overflow: int = 5,
+        pool_timeout: float = 5.0,
+        command_timeout: float = 15.0,
+    ) -> None:
         self.dsn = dsn
         self._command_timeout = command_timeout
         self.engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=self.connect,
             pool_size=pool_size,
-            max_overflow=5,
-            pool_timeout=5,
+            max_overflow=max_overflow,
+            pool_timeout=pool_timeout,
             pool_pre_ping=True,
         )
 
@@ -144,7 +155,7 @@ async def database_now(tx: Tx) -> datetime:
 async def _away() -> AsyncIterator[None]:
     try:
         yield
-    except (DBAPIError, OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
+    except (*_AWAY, TimeoutError, asyncpg.PostgresError) as error:
         if is_lost(error) or isinstance(error, TimeoutError):
             raise Busy("the database is not reachable at the moment; repeat the same request") from error
         if is_retryable(error):

@@ -207,6 +207,15 @@ _REFUSED = (
         False,
     ),
     Cause(
+        "not_printed",
+        "The provider gave the receipt up unprinted: no register could print it in time.",
+        "Оператор не дождался кассы и снял чек с очереди: чек не пробит.",
+        Who.PROVIDER,
+        "Look at the registers in the provider's cabinet; once they work, send the receipt again.",
+        "Посмотрите состояние касс в кабинете оператора; когда они заработают, отправьте чек снова.",
+        True,
+    ),
+    Cause(
         "refused_other",
         "The provider refused the receipt for a reason that is not in our catalogue.",
         "Оператор кассы отклонил чек по причине, которой нет в нашем справочнике.",
@@ -252,6 +261,15 @@ _KASSA = (
         Who.OPERATOR,
         "Check the group's number in the provider's cabinet; receipts wait and then go by themselves.",
         "Проверьте номер группы в кабинете оператора; чеки подождут и уйдут сами.",
+        True,
+    ),
+    Cause(
+        "ffd_not_registered",
+        "The register works by another fiscal format (FFD) than the kassa is set to.",
+        "Касса работает в другой версии ФФД, чем указано в настройках.",
+        Who.OPERATOR,
+        "Set the kassa's FFD as the provider's cabinet shows it; receipts wait and then go by themselves.",
+        "Укажите версию ФФД кассы так, как в кабинете оператора; чеки подождут и уйдут сами.",
         True,
     ),
     Cause(
@@ -336,6 +354,15 @@ _UNDECIDED = (
         Who.OPERATOR,
         "Look in the provider's cabinet or at the OFD, then resolve: found, send again, or made elsewhere.",
         "Посмотрите в кабинете оператора или ОФД и решите: найден, отправить снова или оформлен иначе.",
+        False,
+    ),
+    Cause(
+        "register_failed",
+        "The register failed while it worked on the receipt: it may have printed it or not.",
+        "Во время печати чека на кассе произошёл сбой: чек мог пробиться, а мог и нет.",
+        Who.OPERATOR,
+        "Look at the register's documents in the provider's cabinet or at the OFD, then resolve: found or send again.",
+        "Проверьте документы кассы в кабинете оператора или ОФД и решите: найден или отправить снова.",
         False,
     ),
     Cause(

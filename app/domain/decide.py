@@ -4,6 +4,7 @@ Pure. Each rule here closes a way in which a receipt was lost or doubled (docs/a
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum
 from typing import assert_never
 
@@ -43,12 +44,61 @@ class LookupClass(Enum):
         return self in (LookupClass.A, LookupClass.B)
 
 
+def class_at(seconds: float, *, dedup_seconds: float | None, lookup_seconds: float | None) -> LookupClass:
+    """The class so long after the first mark: windows close, so it is computed when acting, never once and for all.
+
+    0 = the provider does not do this at all, None = without limit.
+    """
+    dedup = dedup_seconds is None or seconds < dedup_seconds
+    lookup = lookup_seconds is None or seconds < lookup_seconds
+    match dedup, lookup:
+        case True, True:
+            return LookupClass.A
+        case False, True:
+            return LookupClass.B
+        case True, False:
+            return LookupClass.C
+        case _:
+            return LookupClass.D
+
+
 @dataclass(frozen=True, slots=True)
 class Past:
     """What earlier submits under the same id left: how many are unproven, and whether one is known to have arrived."""
 
     unproven: int = 0
     evidence: bool = False
+
+
+def hindrance(cls: LookupClass, past: Past) -> Happening | None:
+    """What stands against sending a `queued` receipt (again); None when nothing does.
+
+    `cls` is that of the moment at which the request may arrive: a resend that was decided within the deduplication
+    window may have waited in a paused lane until after it.
+    """
+    if past.evidence:
+        return Happening.EVIDENCE
+    if past.unproven and not cls.deduplicates:
+        return Happening.EVIDENCE if cls.looks_up else Happening.UNDECIDABLE
+    return None
+
+
+def before_send(outcome: LookupOutcome, *, present: bool) -> Happening | None:
+    """What asking for an id before a send means: None = not there, `CANNOT_TELL` = ask again later, else do not send.
+
+    `present`: it is the id about to be sent, not that of an earlier version.
+    """
+    match outcome:
+        case NotFound():
+            return None
+        case CannotTell() | Unavailable() | Unknown():
+            return Happening.CANNOT_TELL
+        case Rejected() if not present:
+            return None
+        case Accepted() | Fiscalized() | Pending() | Rejected():
+            return Happening.EVIDENCE if present else Happening.UNDECIDABLE
+        case _:
+            assert_never(outcome)
 
 
 def after_submit(outcome: Outcome, receipt: Receipt, cls: LookupClass, past: Past) -> Happening:
@@ -63,12 +113,12 @@ def after_submit(outcome: Outcome, receipt: Receipt, cls: LookupClass, past: Pas
             return Happening.MISMATCH if echo.differs_from(receipt) else Happening.FISCALIZED
         case Rejected():
             # A refusal speaks for this attempt only: an earlier one whose answer was lost may have been printed.
-            return Happening.REJECTED_UNPROVEN if past.unproven else Happening.REJECTED
+            return Happening.REJECTED_UNPROVEN if past.unproven or past.evidence else Happening.REJECTED
         case Unavailable():
             # This attempt was not registered; an earlier unproven one keeps the receipt unknown.
-            return Happening.UNKNOWN if past.unproven else Happening.UNAVAILABLE
-        case Unknown():
-            return Happening.UNDECIDABLE if cls is LookupClass.D else Happening.UNKNOWN
+            return Happening.UNKNOWN if past.unproven or past.evidence else Happening.UNAVAILABLE
+        case Unknown(stuck=stuck):
+            return Happening.UNDECIDABLE if stuck or cls is LookupClass.D else Happening.UNKNOWN
         case _:
             assert_never(outcome)
 
@@ -85,6 +135,40 @@ class LookupMoment:
     confirmed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The last question about an id: when it was answered, and whether by "not found"."""
+
+    at: datetime
+    absent: bool
+
+
+def lookup_moment(
+    marked_at: datetime | None, asked: Asked | None, now: datetime, *, settled_after: float, visibility: float
+) -> LookupMoment:
+    """The moment of a look-up that began at `now`; `marked_at` is the last mark under this id.
+
+    `settled_after` = freshness bound + wire deadline + visibility delay, in seconds like `visibility`.
+    """
+    if marked_at is None:
+        return LookupMoment(visible=False, confirmed=False)
+    confirmed = (
+        asked is not None
+        and asked.absent
+        and (asked.at - marked_at).total_seconds() >= settled_after
+        and (now - asked.at).total_seconds() >= visibility
+    )
+    return LookupMoment((now - marked_at).total_seconds() >= settled_after, confirmed)
+
+
+def without_asking(cls: LookupClass, past: Past, *, overdue: bool) -> Happening:
+    """The way out of `unknown` where the provider cannot be asked: resend the same id if it deduplicates, else nobody
+    can know. `overdue`: resends have said nothing clear for too long."""
+    if past.evidence or not cls.deduplicates:
+        return Happening.UNDECIDABLE
+    return Happening.OVERDUE if overdue else Happening.RESEND_DEDUPLICATED
+
+
 def after_lookup(
     outcome: LookupOutcome, receipt: Receipt, cls: LookupClass, past: Past, moment: LookupMoment
 ) -> Happening:
@@ -97,7 +181,9 @@ def after_lookup(
         case Pending():
             return Happening.PENDING
         case Rejected():
-            return Happening.REJECTED
+            # Without deduplication several sends may be several documents, and this speaks of one.
+            several = past.unproven > 1 and not cls.deduplicates
+            return Happening.REJECTED_UNPROVEN if several else Happening.REJECTED
         case NotFound():
             if past.evidence or not moment.visible:
                 return Happening.NOT_FOUND_YET
@@ -108,8 +194,8 @@ def after_lookup(
             return Happening.CANNOT_TELL
         case Unavailable():
             return Happening.UNAVAILABLE
-        case Unknown():
-            return Happening.UNKNOWN
+        case Unknown(stuck=stuck):
+            return Happening.UNDECIDABLE if stuck else Happening.UNKNOWN
         case _:
             assert_never(outcome)
 
@@ -132,7 +218,7 @@ def after_poll(outcome: LookupOutcome, receipt: Receipt, moment: LookupMoment) -
             return Happening.CANNOT_TELL
         case Unavailable():
             return Happening.UNAVAILABLE
-        case Unknown():
-            return Happening.UNKNOWN
+        case Unknown(stuck=stuck):
+            return Happening.UNDECIDABLE if stuck else Happening.UNKNOWN
         case _:
             assert_never(outcome)

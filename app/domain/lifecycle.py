@@ -152,6 +152,7 @@ TRANSITIONS: dict[tuple[Status, Happening], Step] = {
     (_S.ACCEPTED, _H.MISMATCH): _ATTENTION,
     (_S.ACCEPTED, _H.DOUBLE_SUSPECTED): _ATTENTION,
     (_S.ACCEPTED, _H.OVERDUE): _ATTENTION,
+    (_S.ACCEPTED, _H.UNDECIDABLE): _ATTENTION,
     # Nobody knows: only asking by our id, or a person, leads out.
     (_S.UNKNOWN, _H.ACCEPTED): _ON_TAPE,
     (_S.UNKNOWN, _H.PENDING): _ON_TAPE,

@@ -65,11 +65,15 @@ class Unavailable:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """It may have arrived. Only asking by our id, or a person, can tell."""
+    """It may have arrived. Only asking by our id, or a person, can tell.
+
+    `stuck` (a code of `domain/causes.py`): neither asking nor sending again would tell more, so a person decides now.
+    """
 
     reason: str
     provider_code: str | None = None
     provider_message: str | None = None
+    stuck: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

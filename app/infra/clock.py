@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
+_SET_BACK = timedelta(seconds=5)
+
 
 def boottime() -> float:
     """Seconds since boot, counting suspension, so that a frozen machine cannot believe that no time has passed.
@@ -26,10 +28,15 @@ class DatabaseClock:
         self._at = 0.0
 
     def sync(self, db_now: datetime) -> None:
-        """Takes the time that the database has just told; ValueError for one without a zone."""
+        """Takes the time that the database has just told; ValueError for one without a zone.
+
+        What was told is as old as its way to here, so a time a little behind ours is the worse of the two: taking it
+        would let history run backwards. Far behind means that the database's clock was set back.
+        """
         if db_now.tzinfo is None:
             raise ValueError("The database's time must come with its zone.")
-        self._base, self._at = db_now.astimezone(UTC), self._ticks()
+        if self._base is None or not db_now <= self.now() < db_now + _SET_BACK:
+            self._base, self._at = db_now.astimezone(UTC), self._ticks()
 
     def not_before(self, stored_at: datetime) -> None:
         """Takes a time that the database has just stored: what is told here afterwards does not lie before it."""

@@ -51,7 +51,7 @@ class UnknownKey(CannotOpen):
         self.key_id = key_id
 
 
-def aad(table: str, column: str, merchant_id: UUID, row_id: UUID) -> bytes:
+def aad(table: str, column: str, merchant_id: UUID, row_id: UUID | str) -> bytes:
     """Where a value lives. Bound into the ciphertext, so that it opens nowhere else."""
     return f"crmkassa|{table}|{column}|{merchant_id}|{row_id}".encode()
 

@@ -259,7 +259,7 @@ class RecordingTransport(httpx.AsyncBaseTransport):
     """Keeps every exchange over `inner`, also the failed ones.
 
     Headers and query parameters that are credentials by their name are blotted out, and each of `secrets` wherever
-    it stands, bodies included.
+    it stands, bodies included. Of a request with the extension `private` (a token is fetched) no body is kept.
     """
 
     def __init__(self, inner: httpx.AsyncBaseTransport, secrets: Iterable[str] = ()) -> None:
@@ -269,6 +269,7 @@ class RecordingTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         body, started = await request.aread(), time.perf_counter()
+        private = bool(request.extensions.get("private"))
         answer: httpx.Response | None = None
         error: str | None = None
         try:
@@ -286,10 +287,10 @@ class RecordingTransport(httpx.AsyncBaseTransport):
                     method=request.method,
                     url=self._url(request.url),
                     request_headers=self._headers(request.headers),
-                    request_body=self._body(body),
+                    request_body=_BLOT.encode() if private else self._body(body),
                     status=answer.status_code if answer else None,
                     response_headers=self._headers(answer.headers) if answer else (),
-                    response_body=self._body(answer.content) if answer else b"",
+                    response_body=(_BLOT.encode() if private else self._body(answer.content)) if answer else b"",
                     error=error,
                     seconds=time.perf_counter() - started,
                 )

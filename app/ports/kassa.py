@@ -5,13 +5,14 @@ Its calls return outcomes; an exception from a driver is a bug and is treated as
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 from typing import Any, ClassVar, Protocol
 
 import httpx
 from pydantic import BaseModel
 
-from app.domain.decide import LookupClass
+from app.domain.decide import LookupClass, class_at
 from app.domain.ffd import FfdVersion, Operation, Taxation
 from app.domain.outcome import LookupOutcome, Outcome
 from app.domain.receipt import Receipt
@@ -46,17 +47,9 @@ class Capabilities:
 
     def lookup_class(self, seconds_since_first_mark: float) -> LookupClass:
         """The class at this moment: windows close, so it is computed when acting, never once and for all."""
-        dedup = self.dedup_seconds is None or seconds_since_first_mark < self.dedup_seconds
-        lookup = self.lookup_seconds is None or seconds_since_first_mark < self.lookup_seconds
-        match dedup, lookup:
-            case True, True:
-                return LookupClass.A
-            case False, True:
-                return LookupClass.B
-            case True, False:
-                return LookupClass.C
-            case _:
-                return LookupClass.D
+        return class_at(
+            seconds_since_first_mark, dedup_seconds=self.dedup_seconds, lookup_seconds=self.lookup_seconds
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +80,8 @@ class DriverContext:
     """Everything a call needs, handed down: nothing is looked up by the driver itself.
 
     `not_after` (boot-time clock) is the freshness bound of a submit: the transport refuses to begin after it.
+    `created_at`: when our document was made, for providers that want its time: the same in every send of one id.
+    `resend`: an earlier send under this id is not proven unregistered.
     """
 
     http: httpx.AsyncClient
@@ -97,6 +92,8 @@ class DriverContext:
     callback_url: str | None = None
     not_after: float | None = None
     deadline_seconds: float = 20.0
+    created_at: datetime | None = None
+    resend: bool = False
 
     @property
     def extensions(self) -> dict[str, Any]:

@@ -111,7 +111,7 @@ async def claim(
     if not lanes:
         return Claim((), None, START)
     caps = [1 if lane["probing"] else lane["max_in_flight"] for lane in lanes]
-    rooms = _rooms(lanes, provider_limit, provider_running or {})
+    rooms, spent_at = _rooms(lanes, provider_limit, provider_running or {})
     rows = await connection.fetch(
         _JOBS,
         [lane["id"] for lane in lanes],
@@ -138,24 +138,42 @@ async def claim(
         )
         for row in rows
     )
-    full = len(jobs) >= limit
-    last = jobs[-1].lane if full else lanes[-1]["id"]
-    more = full or len(lanes) == max_lanes
-    return Claim(jobs, lanes[0]["now"], last if more else START)
+    if len(jobs) >= limit:
+        return Claim(jobs, lanes[0]["now"], jobs[-1].lane)
+    if spent_at is not None:
+        return Claim(jobs, lanes[0]["now"], spent_at)
+    return Claim(jobs, lanes[0]["now"], lanes[-1]["id"] if len(lanes) == max_lanes else START)
 
 
-def _rooms(lanes: list[asyncpg.Record], limit: int | None, running: Mapping[str, int]) -> list[int]:
-    """How many new jobs each lane may give now: by its rate, and by what its provider may still take here."""
-    left: dict[str, int] = {}
-    rooms = []
-    for lane in lanes:
-        room: int = lane["max_in_flight"]
-        if lane["rate_per_second"] is not None and lane["allowance"] is not None:
-            room = min(room, max(1, int(min(lane["allowance"], lane["rate_per_second"]))))
-        provider = lane["provider"]
-        if provider is not None and limit is not None:
-            spare = left.setdefault(provider, max(limit - running.get(provider, 0), 0))
-            room = min(room, spare)
-            left[provider] = spare - room
-        rooms.append(room)
-    return rooms
+def _rooms(lanes: list[asyncpg.Record], limit: int | None, running: Mapping[str, int]) -> tuple[list[int], UUID | None]:
+    """How many new jobs each lane may give now, by its rate and by what its provider may still take here.
+
+    What a provider may take is dealt out one by one, because a lane that is full elsewhere may not use its share.
+    The second value is the lane that got the last of it: the next claim starts behind it, so that the first lanes of
+    the ring do not take every place that becomes free.
+    """
+    rooms = [_by_rate(lane) for lane in lanes]
+    if limit is None:
+        return rooms, None
+    spent_at: UUID | None = None
+    for provider in {lane["provider"] for lane in lanes if lane["provider"] is not None}:
+        own = [index for index, lane in enumerate(lanes) if lane["provider"] == provider]
+        spare = max(limit - running.get(provider, 0), 0)
+        if sum(rooms[index] for index in own) <= spare:
+            continue
+        wanted = {index: rooms[index] for index in own}
+        rooms = [0 if index in wanted else room for index, room in enumerate(rooms)]
+        while spare:
+            for index in own:
+                if spare and rooms[index] < wanted[index]:
+                    rooms[index] += 1
+                    spare -= 1
+                    spent_at = lanes[index]["id"]
+    return rooms, spent_at
+
+
+def _by_rate(lane: asyncpg.Record) -> int:
+    room: int = lane["max_in_flight"]
+    if lane["rate_per_second"] is None or lane["allowance"] is None:
+        return room
+    return min(room, max(1, int(min(lane["allowance"], lane["rate_per_second"]))))

@@ -12,7 +12,10 @@ from app.db.records import columns, names, unnest
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One submit about to happen: the job's lease, the receipt as it was read, the attempt that stands for it."""
+    """One submit about to happen: the job's lease, the receipt as it was read, the attempt that stands for it.
+
+    `first_use`: the kassa had never been used when it was read, so its provider, base URL and group could still change.
+    """
 
     job_id: UUID
     lease_token: UUID
@@ -24,16 +27,26 @@ class Mark:
     attempt_id: UUID
     worker: str
     wire_seconds: int
+    first_use: bool = False
+    provider: str = ""
+    base_url: str = ""
+    group_key: str = ""
 
 
 # The receipt's row is locked before the job's (lock order chain, receipt, job). The job row alone decides: rescue
 # reads jobs.marked_at, so a rescue that waited for this row sees the mark and never sends again blindly.
+# A kassa that was never used is locked before all: what is sent to its old address would be looked up at its new one.
 _MARK = f"""
 WITH m AS (
   SELECT * FROM {unnest(Mark, 1)} AS m({names(Mark)})
+), pinned AS (
+  SELECT k.id FROM kassas k JOIN m ON m.kassa_id = k.id AND m.first_use
+  WHERE k.provider = m.provider AND k.base_url = m.base_url AND k.group_key = m.group_key
+  ORDER BY k.id FOR NO KEY UPDATE OF k
 ), ready AS (
   SELECT r.id FROM receipts r JOIN m ON m.receipt_id = r.id
   WHERE r.status = 'queued' AND r.sequence = m.sequence AND r.provider_id = m.provider_id
+    AND (NOT m.first_use OR m.kassa_id IN (SELECT id FROM pinned))
   ORDER BY r.id FOR UPDATE OF r
 ), marked AS (
   UPDATE jobs j SET marked_at = kassa_now(), lease_until = kassa_now() + m.wire_seconds * interval '1 second'

@@ -13,6 +13,7 @@ from uuid import UUID
 import asyncpg
 
 from app.db.records import columns, names, unnest
+from app.db.repos.receipts import EVIDENCE
 from app.queue.jobs import CHANNEL, JobKind
 
 
@@ -65,7 +66,7 @@ class Settlement:
 
 
 class Verdict(Enum):
-    """Whether a settlement moved its receipt."""
+    """Whether a settlement moved its receipt; one that came too late is `STALE` however often it is given."""
 
     SETTLED = "settled"
     ALREADY = "already"
@@ -96,12 +97,13 @@ WITH s AS (
     outcome, cause, provider_code, provider_message, evidence::jsonb, exchange FROM s
   ON CONFLICT (id) DO UPDATE SET finished_at = excluded.finished_at, outcome = excluded.outcome,
     cause = excluded.cause, provider_code = excluded.provider_code, provider_message = excluded.provider_message,
-    evidence = excluded.evidence, exchange = excluded.exchange
+    evidence = excluded.evidence, exchange = excluded.exchange,
+    proven_absent = a.proven_absent AND excluded.outcome NOT IN {EVIDENCE}
   WHERE a.finished_at IS NULL
 ), absent AS (
   UPDATE attempts a SET proven_absent = true FROM own
   WHERE own.proves_absent AND a.receipt_id = own.receipt_id AND a.provider_id = own.provider_id
-    AND a.kind = 'submit' AND a.id <> own.attempt_id
+    AND a.kind = 'submit' AND a.id <> own.attempt_id AND coalesce(a.outcome, 'unknown') NOT IN {EVIDENCE}
 ), moved AS (
   UPDATE receipts r SET status = own.status, sequence = own.sequence, failure = own.failure::jsonb,
     fiscal = coalesce(own.fiscal::jsonb, r.fiscal), fn = coalesce(own.fn, r.fn), fd = coalesce(own.fd, r.fd),
@@ -133,9 +135,9 @@ WITH s AS (
   SELECT DISTINCT ON (own.chain_id) kassa_uuid7(), {JobKind.RELEASE}, moved.source_id, own.chain_id, own.chain_id,
     kassa_now()
   FROM own JOIN moved ON moved.id = own.receipt_id
-  WHERE own.finishes AND EXISTS (
+  WHERE own.finishes AND (own.status <> 'fiscalized' OR EXISTS (
     SELECT 1 FROM receipts o WHERE o.chain_id = own.chain_id AND o.id <> own.receipt_id
-      AND o.status IN ('queued', 'held'))
+      AND o.status IN ('queued', 'held')))
   ON CONFLICT (ref) DO NOTHING
 ), history AS (
   INSERT INTO timeline (id, merchant_id, receipt_id, at, what, status, actor, data)
@@ -145,7 +147,9 @@ WITH s AS (
   FROM s LEFT JOIN own ON own.job_id = s.job_id
   WHERE s.attempt_id NOT IN (SELECT id FROM known)
 )
-SELECT s.job_id, held.id IS NOT NULL AS settled, known.id IS NOT NULL AS already,
+SELECT s.job_id, held.id IS NOT NULL AS settled, known.id IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM timeline t WHERE t.receipt_id = s.receipt_id AND t.what = 'learned_late'
+      AND t.data->>'attempt_id' = s.data::jsonb->>'attempt_id') AS already,
   (SELECT pg_notify('{CHANNEL}', '') WHERE EXISTS (SELECT 1 FROM fanned))
 FROM s LEFT JOIN held ON held.id = s.job_id LEFT JOIN known ON known.id = s.attempt_id
 """

@@ -32,7 +32,7 @@ from app.services.customers import open_customer, open_event, seal_event
 from app.services.intake import Intake, filled_row, lacking
 from app.services.plan import Planner
 from app.services.principal import Principal
-from app.services.settle import told
+from app.services.telling import told
 from app.services.views import failure_json
 
 
@@ -214,9 +214,18 @@ class Actions:
         if event.type is not EventType.PAYMENT_SUCCEEDED:
             raise Conflict("a refused refund is made again as a refund of its sale: POST /v1/receipts/{sale}/refund")
         source = settings.sources[row.source_id]
-        branch = self._intake.branch_of(settings, source, event)
+        branch, _ = self._intake.place_of(settings, source, event)
         kassa = settings.kassas[row.kassa_id] if row.kassa_id else None
-        plan = self._intake.plan(settings, source, branch, kassa, event)
+        before = self._planner.document(row)
+        plan = self._intake.plan(
+            settings,
+            source,
+            branch,
+            kassa,
+            event,
+            # What was made by hand keeps its operation and, if it corrects, its basis.
+            lambda receipt, today: self._shaped(receipt, today, before.operation, before.correction),
+        )
         match plan:
             case Planned(receipts=made, items_origin=origin):
                 await self._new_version(tx, filled_row(row, made[0], origin), made[0].customer, principal, settings)
@@ -287,12 +296,15 @@ class Actions:
                 raise _conflict(Status(row.status), "be refunded: it sold nothing", ())
             chain = None if row.chain_id is None else await chains.lock(tx, merchant_id, row.chain_id)
         left = row.total if chain is None else chain.sold - chain.refunded
+        if amount is None and not items and left <= 0:
+            raise Conflict("nothing is left of this sale that could be refunded", current_state=row.status)
         event = PaymentEvent(
             type=EventType.REFUND_SUCCEEDED,
             external_id=f"refund:{key}",
             amount=amount if amount is not None else sum(item.amount for item in items) or left,
             occurred_at=await self._database.now(),
-            payment_id=row.external_id,
+            # A closing is refunded as what it closed: its payment.
+            payment_id=row.external_id if chain is None else chain.payment_id,
             order_id=row.order_id,
             items=items,
             metadata={**metadata, **({"reason": reason} if reason else {})},

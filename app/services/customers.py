@@ -4,7 +4,8 @@ An event's payload and a provider's exchange hold the buyer too; they are sealed
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import reduce
 from typing import Any
 from uuid import UUID
 
@@ -43,12 +44,34 @@ def open_event(box: SecretBox, merchant_id: UUID, event_id: UUID, sealed: bytes)
     return event_from_json(json.loads(box.open(sealed, aad("events", "payload", merchant_id, event_id))))
 
 
-def open_exchange(box: SecretBox, merchant_id: UUID, attempt_id: UUID, sealed: bytes | None) -> list[dict[str, Any]]:
-    """What went over the wire in one attempt, every buyer contact in it masked; empty when nothing did."""
+def open_exchange(
+    box: SecretBox, merchant_id: UUID, attempt_id: UUID, sealed: bytes | None, customer: Customer | None = None
+) -> list[dict[str, Any]]:
+    """What went over the wire in one attempt; empty when nothing did.
+
+    Every contact in it is masked, and so are the name and INN of `customer`. A body that is no text is not shown.
+    """
     if sealed is None:
         return []
     exchanges: list[dict[str, Any]] = json.loads(box.open(sealed, aad("attempts", "exchange", merchant_id, attempt_id)))
-    return [masked_json(one) for one in exchanges]
+    known = [word for word in (customer.name, customer.inn) if word] if customer is not None else []
+    # A body is JSON within a text, where a provider may write the same name in escapes.
+    words = {form for word in known for form in (word, json.dumps(word)[1:-1])}
+    return [masked_json(_without(one, words)) for one in exchanges]
+
+
+def _without(value: Any, words: Collection[str]) -> Any:
+    match value:
+        case str() if value.startswith("base64:"):
+            return "[a body that is no text]"
+        case str():
+            return reduce(lambda text, word: text.replace(word, "***"), words, value)
+        case Mapping():
+            return {name: _without(member, words) for name, member in value.items()}
+        case list():
+            return [_without(part, words) for part in value]
+        case _:
+            return value
 
 
 def contact_hashes(

@@ -8,6 +8,7 @@ from app.db.repos import outbox
 from app.db.repos.outbox import Parcel, Try
 from app.db.unit_of_work import Database, Tx
 from app.domain.backoff import delivery_delay
+from app.domain.contact import mask_contacts
 from app.infra.clock import DatabaseClock
 from app.infra.crypto import SecretBox, aad
 from app.infra.failpoints import Failpoints
@@ -109,7 +110,14 @@ class Deliver:
                     await outbox.record(
                         tx,
                         parcel,
-                        Try("failed", result.status, result.reason, result.response_head, round(result.seconds * 1000)),
+                        # Their error page may repeat the order's buyer; the log of deliveries is kept in the open.
+                        Try(
+                            "failed",
+                            result.status,
+                            result.reason,
+                            mask_contacts(result.response_head),
+                            round(result.seconds * 1000),
+                        ),
                     )
                     await outbox.set_status(
                         tx, parcel, "pending" if again is not None else "exhausted", parcel.attempts + 1

@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -64,7 +65,14 @@ class Drivers:
         self._tokens.pop(kassa_id, None)
 
     def call(
-        self, kassa: KassaRow, merchant_inn: str, *, not_after: float | None = None, deadline_seconds: float = 20.0
+        self,
+        kassa: KassaRow,
+        merchant_inn: str,
+        *,
+        not_after: float | None = None,
+        deadline_seconds: float = 20.0,
+        created_at: datetime | None = None,
+        resend: bool = False,
     ) -> Call:
         """A fresh conversation over the shared connections; its secrets are kept out of the record."""
         driver = self.driver(kassa.provider)
@@ -98,6 +106,8 @@ class Drivers:
                 callback_url=callback,
                 not_after=not_after,
                 deadline_seconds=deadline_seconds,
+                created_at=created_at,
+                resend=resend,
             ),
             transport,
         )

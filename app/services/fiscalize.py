@@ -8,23 +8,14 @@ from uuid import UUID
 import structlog
 
 from app.db.group_commit import CommitUnknown, GroupCommitter
-from app.db.repos import receipts
-from app.db.repos.receipts import EarlierAttempts, ReceiptRow
+from app.db.repos import attempts, receipts
+from app.db.repos.receipts import ReceiptRow
 from app.db.repos.settings import KassaRow
 from app.db.unit_of_work import Database
-from app.domain.decide import LookupClass, Past, after_submit
+from app.domain.decide import LookupClass, Past, after_submit, before_send, hindrance
 from app.domain.errors import Busy
 from app.domain.lifecycle import Happening, Status
-from app.domain.outcome import (
-    CannotTell,
-    LookupOutcome,
-    NotFound,
-    Outcome,
-    Rejected,
-    Scope,
-    Unavailable,
-    Unknown,
-)
+from app.domain.outcome import CannotTell, LookupOutcome, Outcome, Scope, Unavailable, Unknown
 from app.domain.receipt import Customer, Receipt
 from app.infra.clock import DatabaseClock, boottime
 from app.infra.failpoints import Failpoints
@@ -65,7 +56,7 @@ class Fiscalize:
         failpoints: Failpoints,
         freshness_seconds: float,
         wire_margin_seconds: float,
-        lookup_first: bool = False,
+        restored_at: datetime | None = None,
     ) -> None:
         self._database = database
         self._marks = marks
@@ -76,7 +67,7 @@ class Fiscalize:
         self._failpoints = failpoints
         self._freshness = freshness_seconds
         self._margin = wire_margin_seconds
-        self.lookup_first = lookup_first
+        self._restored_at = restored_at
 
     async def run(self, job: Job, order: Order) -> None:
         """Send once, or find out why not. The receipt is `queued` and the job leased."""
@@ -88,8 +79,18 @@ class Fiscalize:
         if not await self._safe_to_send(job, order, driver):
             return
         attempt_id = new_id()
-        began = boottime()
         wire = driver.capabilities.wire_seconds
+        past = await self._past(row, attempt_id)
+        began = boottime()
+        # Opened before the mark: credentials that cannot be read must not leave a receipt that looks sent.
+        call = self._drivers.call(
+            order.kassa,
+            order.merchant_inn,
+            not_after=began + self._freshness,
+            deadline_seconds=wire,
+            created_at=row.created_at,
+            resend=past.unproven > 0,
+        )
         await self._failpoints.hit("attempt.before_tx1")
         marked_at = await self._mark(job, order, attempt_id, wire)
         if marked_at is None:
@@ -98,9 +99,6 @@ class Fiscalize:
         # A fast provider answers within the latency by which our clock lags: history must not run backwards.
         self._clock.not_before(marked_at)
         await self._failpoints.hit("attempt.after_tx1")
-        call = self._drivers.call(
-            order.kassa, order.merchant_inn, not_after=began + self._freshness, deadline_seconds=wire
-        )
         outcome = await self._send(driver, order, call, wire)
         await self._failpoints.hit("provider.after_response")
         await self._conclude(job, order, driver, attempt_id, outcome, call)
@@ -117,6 +115,10 @@ class Fiscalize:
             attempt_id=attempt_id,
             worker=self._settle.worker,
             wire_seconds=int(wire + self._freshness + self._margin),
+            first_use=order.kassa.first_used_at is None,
+            provider=order.kassa.provider,
+            base_url=order.kassa.base_url,
+            group_key=order.kassa.group_key,
         )
         try:
             return await self._marks.submit(mark)
@@ -167,69 +169,99 @@ class Fiscalize:
             case Happening.UNAVAILABLE:
                 return self._pacing.retry(job, outcome)
             case Happening.UNKNOWN | Happening.REJECTED_UNPROVEN | Happening.EVIDENCE:
-                return self._pacing.first_lookup(can)
+                return self._pacing.first_lookup(job, can)
             case _:
                 return Next()
 
     async def _past(self, row: ReceiptRow, attempt_id: UUID | None) -> Past:
         if row.marks == 0:
             return Past()
-        async with self._database.pipeline() as tx:
-            earlier = await receipts.earlier_attempts(tx, row.id, row.provider_id, besides=attempt_id)
-        return Past(unproven=earlier.unproven, evidence=earlier.evidence)
+        while True:
+            try:
+                async with self._database.pipeline() as tx:
+                    earlier = await receipts.earlier_attempts(tx, row.id, row.provider_id, besides=attempt_id)
+            except Busy:
+                # The provider has answered: that must not be forgotten because the database is away.
+                await self._database.wait_until_reachable()
+            else:
+                return Past(unproven=earlier.unproven, evidence=earlier.evidence)
 
     async def _safe_to_send(self, job: Job, order: Order, driver: KassaDriver) -> bool:
-        """Earlier ids are asked for before a new version is sent; after a restore, the present id as well."""
-        row = order.row
-        if row.marks == 0 and row.version == 1 and not self.lookup_first:
+        """Earlier ids are asked for before a new version is sent; what this database may have forgotten sending, too.
+
+        The class is judged for the moment at which the request may arrive.
+        """
+        row, can = order.row, driver.capabilities
+        if row.marks == 0 and row.version == 1 and self._restored_at is None:
             return True
         async with self._database.pipeline() as tx:
             earlier = await receipts.earlier_attempts(tx, row.id, row.provider_id)
-        ids = list(earlier.earlier_ids)
-        if self._must_ask_present_id(row, earlier):
-            ids.append(row.provider_id)
-        for provider_id in ids:
-            if not await self._absent(job, order, driver, provider_id):
+            marked_at = await attempts.last_marked(tx, row.id, row.provider_id)
+        # Earlier versions are asked for as well, so the windows run from the first send of any.
+        oldest = row.changed(first_marked_at=earlier.first_marked_at or row.first_marked_at)
+        cls = lookup_class(can, oldest, self._clock.now(), ahead=can.wire_seconds + self._freshness)
+        found = hindrance(cls, Past(earlier.unproven, earlier.evidence))
+        if found is not None:
+            await self._hindered(job, order, found, Unknown("an earlier send of it is not proven absent"), None)
+            return False
+        forgotten = self._restored_at is not None and (marked_at is None or marked_at < self._restored_at)
+        for provider_id in (*earlier.earlier_ids, *([row.provider_id] if forgotten else ())):
+            if not await self._absent(job, order, driver, cls, provider_id):
                 return False
         return True
 
-    def _must_ask_present_id(self, row: ReceiptRow, earlier: EarlierAttempts) -> bool:
-        return (self.lookup_first and row.marks == 0) or earlier.evidence
-
-    async def _absent(self, job: Job, order: Order, driver: KassaDriver, provider_id: str) -> bool:
-        call = self._drivers.call(order.kassa, order.merchant_inn, deadline_seconds=driver.capabilities.wire_seconds)
-        found: LookupOutcome
-        if driver.capabilities.lookup_seconds == 0:
-            found = CannotTell("this provider cannot be asked by our id")
-            happening = Happening.UNDECIDABLE
+    async def _absent(self, job: Job, order: Order, driver: KassaDriver, cls: LookupClass, provider_id: str) -> bool:
+        can, present = driver.capabilities, provider_id == order.row.provider_id
+        if not cls.looks_up:
+            # After a restore nobody knows when the id was first sent: only deduplication without an end protects it.
+            if present and can.dedup_seconds is None:
+                return True
+            nobody = CannotTell("this provider cannot be asked by our id")
+            await self._hindered(job, order, Happening.UNDECIDABLE, nobody, None)
+            return False
+        call = self._drivers.call(order.kassa, order.merchant_inn, deadline_seconds=can.wire_seconds)
+        asked_at = self._clock.now()
+        outcome = await look_up(driver, order, provider_id, call)
+        happening = before_send(outcome, present=present)
+        if happening is None:
+            return not present or await self._settled_since_restore(job, can, asked_at)
+        if happening is Happening.CANNOT_TELL:
+            await self._pacing.snooze(job, self._pacing.retry(job, Unavailable("lookup_failed")).seconds)
         else:
-            found = await look_up(driver, order, provider_id, call)
-            match found:
-                case NotFound():
-                    return True
-                case CannotTell() | Unavailable() | Unknown():
-                    await self._pacing.snooze(job, self._pacing.retry(job, Unavailable("lookup_failed")).seconds)
-                    return False
-                case Rejected() if provider_id != order.row.provider_id:
-                    return True
-                case _:
-                    happening = Happening.EVIDENCE if provider_id == order.row.provider_id else Happening.UNDECIDABLE
+            await self._hindered(job, order, happening, outcome, call)
+        return False
+
+    async def _settled_since_restore(self, job: Job, can: Capabilities, asked_at: datetime) -> bool:
+        """What was sent just before the restore may not be visible yet: its absence counts only later."""
+        if self._restored_at is None:
+            return True
+        left = self._pacing.settled_after(can) - (asked_at - self._restored_at).total_seconds()
+        if left <= 0:
+            return True
+        await self._pacing.snooze(job, left)
+        return False
+
+    async def _hindered(
+        self, job: Job, order: Order, happening: Happening, outcome: LookupOutcome, call: Call | None
+    ) -> None:
+        """Not sent, and why: the receipt goes to a look-up or to a person."""
+        kind, exchanges = ("decision", ()) if call is None else ("lookup", tuple(call.exchanges))
         await self._settle.settle(
             job,
             order.row,
             order.customer,
             Status.QUEUED,
             happening,
-            Learned(new_id(), "lookup", found, tuple(call.exchanges)),
+            Learned(new_id(), kind, outcome, exchanges),
             Next(),
-            failure_of(found, happening, self._clock.now()),
+            failure_of(outcome, happening, self._clock.now()),
         )
-        return False
 
 
-def lookup_class(can: Capabilities, row: ReceiptRow, now: datetime) -> LookupClass:
-    """The provider's class for this receipt at this moment: windows run from the first mark."""
-    since = 0.0 if row.first_marked_at is None else (now - row.first_marked_at).total_seconds()
+def lookup_class(can: Capabilities, row: ReceiptRow, now: datetime, *, ahead: float = 0.0) -> LookupClass:
+    """The provider's class for this receipt `ahead` seconds from now: windows run from the first mark, and what is
+    asked or sent now may arrive only then."""
+    since = 0.0 if row.first_marked_at is None else (now - row.first_marked_at).total_seconds() + ahead
     return can.lookup_class(since)
 
 

@@ -5,6 +5,7 @@ from the key, so that a crash between the two repeats it without doing it twice.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import re
@@ -17,6 +18,7 @@ import rfc8785
 from app.db.repos import idempotency as repo
 from app.db.unit_of_work import Database
 from app.domain.errors import Busy, KassaError, KeyReused, RequestInProgress
+from app.infra.crypto import CannotOpen, SecretBox, aad
 from app.infra.metrics import Metrics
 
 RETENTION_SECONDS = 7 * 86_400.0
@@ -52,12 +54,13 @@ class Answer:
 class Idempotency:
     """Runs a request once per (merchant, key).
 
-    `at_once` bounds how many run at the same time in this process: each holds a connection while its work needs
-    others, so together they must not take the whole pool.
+    Answers are kept sealed, for they show the buyer. `at_once` bounds how many run at the same time in this process:
+    each holds a connection while its work needs others, so together they must not take the whole pool.
     """
 
-    def __init__(self, database: Database, *, at_once: int = 4, metrics: Metrics | None = None) -> None:
+    def __init__(self, database: Database, box: SecretBox, *, at_once: int = 4, metrics: Metrics | None = None) -> None:
         self._database = database
+        self._box = box
         self._metrics = metrics
         self._turn = asyncio.Semaphore(at_once)
 
@@ -77,9 +80,12 @@ class Idempotency:
         try:
             async with self._database.pipeline() as tx:
                 if not await repo.claim(tx, merchant_id, key, fingerprint, RETENTION_SECONDS):
-                    return self._replay(await repo.read(tx, merchant_id, key), fingerprint)
+                    with contextlib.suppress(CannotOpen):
+                        return self._replay(await repo.read(tx, merchant_id, key), merchant_id, key, fingerprint)
+                    # Its secret key is gone: the work is idempotent by itself and does nothing a second time.
                 answer = await handler()
-                await repo.store(tx, merchant_id, key, answer.status, answer.headers, answer.body)
+                sealed = self._box.seal(answer.body, _where(merchant_id, key))
+                await repo.store(tx, merchant_id, key, answer.status, answer.headers, sealed)
             return answer
         finally:
             self._turn.release()
@@ -89,14 +95,19 @@ class Idempotency:
         async with self._database.pipeline() as tx:
             return await repo.prune(tx, limit)
 
-    def _replay(self, stored: repo.KeyRow | None, fingerprint: bytes) -> Answer:
+    def _replay(self, stored: repo.KeyRow | None, merchant_id: UUID, key: str, fingerprint: bytes) -> Answer:
         if stored is not None and stored.fingerprint != fingerprint:
             raise KeyReused("this Idempotency-Key was used with other content; use a new key for a new request")
         if stored is None or stored.status_code is None or stored.body is None:
             raise RequestInProgress("the first request with this Idempotency-Key is still running")
+        body = self._box.open(stored.body, _where(merchant_id, key))
         if self._metrics is not None:
             self._metrics.idempotent_replays.inc()
-        return Answer(stored.status_code, stored.body, dict(stored.headers or {}), replayed=True)
+        return Answer(stored.status_code, body, dict(stored.headers or {}), replayed=True)
+
+
+def _where(merchant_id: UUID, key: str) -> bytes:
+    return aad("idempotency_keys", "body", merchant_id, key)
 
 
 def canonical_key(lines: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from app.db.repos.notifications import Notification
 from app.db.repos.settings import SourceRow
 from app.db.unit_of_work import Database
 from app.domain.backoff import retry_delay
+from app.domain.contact import mask_contacts
 from app.domain.errors import Busy, DuplicateEvent, Invalid, NotFound, SignatureInvalid
 from app.infra.crypto import SecretBox, aad
 from app.infra.http import HttpClients
@@ -31,8 +32,6 @@ from app.queue.jobs import Job, JobKind
 from app.services.intake import Intake
 
 log = structlog.get_logger(__name__)
-
-_TRIES = 40
 
 
 class Inbound:
@@ -108,14 +107,16 @@ class Inbound:
             return
         adapter = self._sources.get(source.kind)
         parsed = await adapter.parse(self._request(notification), self._context(source, adapter))
-        if isinstance(parsed, ReadBackFailed) and not parsed.final and job.attempt < _TRIES:
+        if isinstance(parsed, ReadBackFailed) and not parsed.final:
+            # The sender was told that we have it, so it is asked until it answers, however long it is away.
             async with self._database.pipeline() as tx:
                 await work.snooze(tx, job, retry_delay(job.attempt, 0.5, base=self._base, cap=self._cap))
             return
         status, note = await self._act(source, parsed)
         async with self._database.pipeline() as tx:
             if await work.finish(tx, job):
-                await notifications.finish(tx, notification, status, note)
+                # A note may quote the notice, and is kept in the open.
+                await notifications.finish(tx, notification, status, note and mask_contacts(note))
 
     async def _act(self, source: SourceRow, parsed: Parsed | ReadBackFailed) -> tuple[str, str | None]:
         if isinstance(parsed, ReadBackFailed):
@@ -165,8 +166,9 @@ class Inbound:
         digest = hashlib.sha256(b"\n".join((request.method.encode(), request.query.encode(), request.body))).digest()
         sealed = self._box.seal(raw, aad("notifications", "raw", source.merchant_id, row_id))
         async with self._database.pipeline() as tx:
-            if await notifications.add(tx, row_id, source, part, digest, sealed):
-                await work.enqueue(tx, JobKind.INBOUND, source.id, row_id)
+            stored = await notifications.add(tx, row_id, source, part, digest, sealed)
+            if stored is not None:
+                await work.enqueue(tx, JobKind.INBOUND, source.id, stored)
 
     def _request(self, notification: Notification) -> InboundRequest:
         stored: dict[str, Any] = json.loads(

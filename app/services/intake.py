@@ -34,7 +34,7 @@ from app.ports.registry import Registry
 from app.services.catalog import Catalog, MerchantSettings
 from app.services.customers import contact_hashes, open_fallback, seal_customer
 from app.services.principal import Principal
-from app.services.settle import told
+from app.services.telling import told
 from app.services.views import event_view, held_failure
 
 Shape = Callable[[Receipt, date], Receipt]
@@ -170,8 +170,7 @@ class Intake:
     ) -> tuple[Acceptance, list[ReceiptRow]]:
         at = self._clock.now()
         event_id, chain_id = new_id(), new_id()
-        branch = self.branch_of(settings, source, event)
-        kassa = settings.route(source, branch)
+        branch, kassa = self.place_of(settings, source, event)
         status, reason, rows = EventStatus.RECEIVED, None, []
         ignored = self._ignored(source, kassa, event)
         if ignored is not None:
@@ -202,11 +201,19 @@ class Intake:
             rows,
         )
 
-    def branch_of(self, settings: MerchantSettings, source: SourceRow, event: PaymentEvent) -> BranchRow | None:
-        """The branch that the event names, else the source's own."""
+    def place_of(
+        self, settings: MerchantSettings, source: SourceRow, event: PaymentEvent
+    ) -> tuple[BranchRow | None, KassaRow | None]:
+        """The branch that the event names, else the source's own, and its kassa.
+
+        A branch that nobody knows has none: its money may belong to another place of settlement, so the receipt is
+        held until the branch is there.
+        """
         if event.branch:
-            return settings.branch(event.branch)
-        return settings.branches.get(source.branch_id) if source.branch_id else None
+            branch = settings.branch(event.branch)
+            return (None, None) if branch is None else (branch, settings.route(source, branch))
+        branch = settings.branches.get(source.branch_id) if source.branch_id else None
+        return branch, settings.route(source, branch)
 
     def _ignored(self, source: SourceRow, kassa: KassaRow | None, event: PaymentEvent) -> dict[str, Any] | None:
         if source.acquirer_fiscalizes:

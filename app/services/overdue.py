@@ -9,7 +9,7 @@ from app.domain.lifecycle import Happening, Status, step
 from app.infra.crypto import SecretBox
 from app.queue.tell import tell
 from app.services.customers import open_customer
-from app.services.settle import told
+from app.services.telling import told
 
 log = structlog.get_logger(__name__)
 

@@ -9,6 +9,7 @@ import structlog
 from app.db.repos.settings import KassaRow
 from app.db.unit_of_work import Database
 from app.domain.backoff import poll_delay, retry_delay
+from app.domain.errors import Busy
 from app.domain.outcome import (
     Accepted,
     CannotTell,
@@ -65,9 +66,12 @@ class Pacing:
         """Seconds after a mark from which an absence can count: nothing of that send can still be on its way."""
         return self._freshness + can.wire_seconds + self.visibility(can)
 
-    def first_lookup(self, can: Capabilities) -> Next:
-        """A look-up may find the document at once; that it finds nothing counts only later."""
-        return Next(seconds=min(2.0, self._base))
+    def first_lookup(self, job: Job, can: Capabilities) -> Next:
+        """A look-up may find the document at once; that it finds nothing counts only later.
+
+        Where a resend is the look-up, the attempts add up, so that resends that say nothing become rarer.
+        """
+        return Next(seconds=min(2.0, self._base), attempt=job.attempt if can.lookup_seconds == 0 else 0)
 
     def next_lookup(self, job: Job, can: Capabilities) -> Next:
         seconds = retry_delay(job.attempt, self._rng.random(), base=self._base, cap=self._cap)
@@ -89,6 +93,13 @@ class Pacing:
 
     async def heard(self, job: Job, kassa: KassaRow, outcome: LookupOutcome) -> None:
         """Feed the breaker: a refused account stops the lane at once, a silent provider after some failures."""
+        try:
+            await self._hear(job, kassa, outcome)
+        except Busy as away:
+            # What the provider said must still be stored; the breaker hears the next answer.
+            log.warning("pacing.database_away", kassa_id=str(kassa.id), error=away.detail)
+
+    async def _hear(self, job: Job, kassa: KassaRow, outcome: LookupOutcome) -> None:
         match outcome:
             case Unavailable(scope=Scope.KASSA, cause=cause):
                 await self._pause(kassa, cause)
@@ -100,9 +111,9 @@ class Pacing:
                 await self._pause(kassa, "rate_limited", seconds)
             case CannotTell(scope=Scope.KASSA):
                 await self._pause(kassa, "credentials_refused")
-            case Unknown() | CannotTell():
+            case Unknown(stuck=None) | CannotTell():
                 await self._count(job, kassa, "provider_down")
-            case Accepted() | Fiscalized() | Pending() | Rejected() | NotFound() | Unavailable():
+            case Accepted() | Fiscalized() | Pending() | Rejected() | NotFound() | Unavailable() | Unknown():
                 await self._well(job, kassa)
 
     async def _count(self, job: Job, kassa: KassaRow, cause: str) -> None:
@@ -117,7 +128,12 @@ class Pacing:
             if lane is None or lane.pause_cause == lanes.SWITCHED_OFF:
                 return
             wait = seconds or retry_delay(lane.failures, self._rng.random(), base=self._probe_base, cap=self._probe_cap)
-            if await lanes.pause(tx, kassa.id, cause, wait) and cause != "rate_limited":
+            # A rate limit is not told, and hides no trouble: neither one before it nor one after it.
+            untold = lane.pause_cause in (None, "rate_limited")
+            if cause == "rate_limited" and lane.pause_cause is not None:
+                cause = lane.pause_cause
+            await lanes.pause(tx, kassa.id, cause, wait)
+            if untold and cause != "rate_limited":
                 log.warning("kassa.paused", kassa_id=str(kassa.id), cause=cause, probe_seconds=round(wait, 1))
                 await kassa_paused(tx, kassa, cause)
 

@@ -34,11 +34,12 @@ from app.queue.tell import tell
 from app.services.catalog import Catalog, MerchantSettings
 from app.services.customers import open_customer, open_event
 from app.services.intake import Intake, blank_row, filled_row, local_date
-from app.services.settle import told
-from app.services.views import failure_json, held_failure
+from app.services.telling import told
+from app.services.views import held_failure
 
 log = structlog.get_logger(__name__)
 
+_ON_THE_WAY = BLOCKING - {Status.QUEUED}
 _GONE = (Status.CANCELLED.value, Status.REJECTED.value)
 _NOT_COUNTED = (*_GONE, Status.HELD.value)
 
@@ -61,8 +62,12 @@ class Planner:
                 return
         settings = await self._catalog.merchant(event.merchant_id, fresh=True)
         async with self._database.pipeline() as tx:
-            if await self._begin(tx, event, job):
-                await self.plan_event(tx, event, settings)
+            if not await self._begin(tx, event, job):
+                return
+            # Read again under the lock: a person may have filled it meanwhile.
+            present = await planned.event(tx, job.ref)
+            if present is not None:
+                await self.plan_event(tx, present, settings)
 
     async def _begin(self, tx: Tx, event: EventRow, job: Job) -> bool:
         """Locks the chains, then takes the job in the name of its lease (lock order chain, receipt, job)."""
@@ -85,21 +90,17 @@ class Planner:
     async def release_chain(self, tx: Tx, chain: Chain, settings: MerchantSettings) -> None:
         """The work of a release under a lock that the caller holds."""
         for row in await receipts.of_chain(tx, chain.merchant_id, chain.id):
-            if (
-                row.status == Status.HELD.value
-                and row.event_id is not None
-                and Operation.parse(row.operation).is_refund
-            ):
-                event = await planned.event(tx, row.event_id)
-                if event is not None:
-                    await self.plan_event(tx, event, settings)
+            if row.status != Status.HELD.value or row.event_id is None:
+                continue
+            event = await planned.event(tx, row.event_id)
+            if event is not None and event.type != EventType.PAYMENT_SUCCEEDED.value:
+                await self.plan_event(tx, event, settings)
         await self._advance(tx, chain)
 
     async def recount_and_advance(self, tx: Tx, chain_id: UUID, settings: MerchantSettings) -> None:
         """After a person moved a receipt: the chain's totals, what waits in it, and whose turn it is."""
         chain = await chains.lock(tx, settings.id, chain_id)
         if chain is not None:
-            await self._count(tx, chain)
             await self.release_chain(tx, chain, settings)
 
     async def plan_event(self, tx: Tx, event: EventRow, settings: MerchantSettings, *, strict: bool = False) -> None:
@@ -114,8 +115,7 @@ class Planner:
             await self._sale_again(tx, event, payload, source, settings, chain, strict=strict)
             return
         at = await database_now(tx)
-        rows = [] if chain is None else await receipts.of_chain(tx, event.merchant_id, chain.id)
-        sale = next((row for row in rows if row.operation in _SALES and row.event_id != event.id), None)
+        sale, rows = (None, []) if chain is None else await self._members(tx, chain)
         others = [row for row in rows if row.event_id != event.id]
         plan = self._plan(settings, source, payload, sale, others, named_rate=await self._named_rate(tx, sale))
         before = await receipts.of_event(tx, event.merchant_id, event.id)
@@ -149,8 +149,7 @@ class Planner:
         waiting = next((row for row in held if row.status == Status.HELD.value), None)
         if waiting is None or chain is None:
             return
-        branch = self._intake.branch_of(settings, source, payload)
-        kassa = settings.route(source, branch)
+        branch, kassa = self._intake.place_of(settings, source, payload)
         at = await database_now(tx)
         plan = self._intake.plan(settings, source, branch, kassa, payload)
         match plan:
@@ -276,7 +275,6 @@ class Planner:
         await history.add(
             tx, event.merchant_id, TimelineEntry("planned", "planner", Status.QUEUED.value), receipt_id=row.id
         )
-        await self._count(tx, chain)
         await self._advance(tx, chain)
 
     async def _hold(
@@ -326,42 +324,56 @@ class Planner:
             sequence=row.sequence,
         )
 
-    async def _count(self, tx: Tx, chain: Chain) -> None:
-        """The chain's totals from its receipts, under its lock; CHECK (refunded <= sold) has the last word."""
+    async def _members(self, tx: Tx, chain: Chain) -> tuple[ReceiptRow | None, list[ReceiptRow]]:
+        """A locked chain's sale and all its receipts in their order: the sale first, whenever it was reported."""
+        sold_by = await chains.sale_event(tx, chain)
         rows = await receipts.of_chain(tx, chain.merchant_id, chain.id)
-        counted = [row for row in rows if row.status not in _NOT_COUNTED]
-        sale = next((row for row in counted if row.operation in _SALES), None)
+        rows.sort(key=lambda row: row.event_id != sold_by)
+        sale = next((row for row in rows if row.event_id == sold_by and row.operation in _SALES), None)
+        return sale, rows
+
+    async def _advance(self, tx: Tx, chain: Chain) -> None:
+        """Give the next receipt its turn; then the chain's totals, the table's CHECKs having the last word."""
+        sale, rows = await self._members(tx, chain)
+        gone = await self._give_turn(tx, chain, sale, rows)
+        counted = [row for row in rows if row.status not in _NOT_COUNTED and row.id not in gone]
         await planned.set_totals(
             tx,
             chain.id,
+            # A person may have filled or corrected the sale's amount since it was reported.
+            sold=chain.sold if sale is None or sale not in counted else sale.total,
             refunded=sum(row.total for row in counted if _is_refund(row)),
             settled=sum(row.total for row in counted if row.operation in _SALES and row is not sale),
         )
 
-    async def _advance(self, tx: Tx, chain: Chain) -> None:
-        """Strictly in order: the first receipt that is not finished gets its job, what follows waits."""
-        rows = await receipts.of_chain(tx, chain.merchant_id, chain.id)
-        sale = next((row for row in rows if row.operation in _SALES), None)
-        for row in rows:
-            status = Status(row.status)
-            if status is Status.QUEUED and _is_refund(row) and sale is not None and sale.status in _GONE:
+    async def _give_turn(self, tx: Tx, chain: Chain, sale: ReceiptRow | None, rows: list[ReceiptRow]) -> set[UUID]:
+        """Strictly in order: the first receipt that waits gets its job when no other is on its way.
+
+        One that was held and filled later waits for those that overtook it. Returns what became held, its sale gone.
+        """
+        waiting = [row for row in rows if row.status == Status.QUEUED.value]
+        if sale is not None and sale.status in _GONE:
+            for row in waiting:
                 await self._sale_gone(tx, row)
-                continue
-            if status is Status.QUEUED and row.kassa_id is not None:
-                await work.enqueue(tx, JobKind.FISCALIZE, row.kassa_id, row.id, chain=chain.id)
-                return
-            if status in BLOCKING:
-                return
+            return {row.id for row in waiting}
+        if any(Status(row.status) in _ON_THE_WAY for row in rows):
+            return set()
+        for row in waiting:
+            if await work.has_job(tx, row.id):
+                return set()
+        first = next((row for row in waiting if row.kassa_id is not None), None)
+        if first is not None and first.kassa_id is not None:
+            await work.enqueue(tx, JobKind.FISCALIZE, first.kassa_id, first.id, chain=chain.id)
+        return set()
 
     async def _sale_gone(self, tx: Tx, row: ReceiptRow) -> None:
-        """The sale was refused or cancelled: its refund would return what no receipt ever sold."""
-        await work.take_unmarked(tx, row.id)
+        """The sale was refused or cancelled: what looks back at it would return or close what no receipt sold."""
         at = await database_now(tx)
         consequence = step(Status.QUEUED, Happening.SALE_NOT_FISCALIZED)
         after = row.changed(
             status=consequence.status.value,
             sequence=row.sequence + 1,
-            failure=failure_json("sale_not_fiscalized", at=at),
+            failure=held_failure(Held(HeldReason.SALE_NOT_FISCALIZED, (_SALE_NOT_FISCALIZED,)), at),
             updated_at=at,
         )
         customer = open_customer(self._box, row.merchant_id, row.id, row.customer)
@@ -369,6 +381,7 @@ class Planner:
             tx, row, self._intake.new_receipt(after, customer), sequence=after.sequence
         ):
             return
+        await work.take_unmarked(tx, row.id)
         if row.event_id is not None:
             await planned.set_event(tx, row.merchant_id, row.event_id, EventStatus.HELD.value, after.failure)
         await self._tell_held(tx, after, customer, at)

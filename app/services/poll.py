@@ -1,17 +1,18 @@
 """Poll: ask for the state of an accepted receipt; a callback only makes this come sooner."""
 
 import asyncio
+from datetime import datetime
 
 import structlog
 
 from app.db.repos import attempts
 from app.db.unit_of_work import Database
-from app.domain.decide import LookupMoment, after_poll
+from app.domain.decide import LookupMoment, after_poll, lookup_moment
 from app.domain.lifecycle import Happening, Status
-from app.domain.outcome import CannotTell, LookupOutcome, NotFound, Scope
+from app.domain.outcome import CannotTell, LookupOutcome, Scope
 from app.infra.clock import DatabaseClock
 from app.infra.ids import new_id
-from app.ports.kassa import KassaDriver
+from app.ports.kassa import Capabilities, KassaDriver
 from app.queue.jobs import Job
 from app.services.drivers import Call, Drivers
 from app.services.fiscalize import Order
@@ -49,8 +50,9 @@ class Poll:
             return
         driver = self._drivers.driver(order.kassa.provider)
         call = self._drivers.call(order.kassa, order.merchant_inn, deadline_seconds=driver.capabilities.wire_seconds)
+        now = self._clock.now()
         outcome = await self._ask(driver, order, call)
-        moment = LookupMoment(visible=True, confirmed=await self._confirmed(order, outcome))
+        moment = await self._moment(order, driver.capabilities, now)
         happening = after_poll(outcome, order.receipt, moment)
         if happening in _STILL_WAITING and self._overdue(order):
             happening = Happening.OVERDUE
@@ -65,7 +67,9 @@ class Poll:
             self._pacing.poll(driver.capabilities, job.attempt, getattr(outcome, "poll_after_seconds", None))
             if happening in _STILL_WAITING
             else Next(),
-            None if happening in _STILL_WAITING else failure_of(outcome, happening, self._clock.now()),
+            None
+            if happening in _STILL_WAITING
+            else failure_of(outcome, happening, self._clock.now(), was=Status.ACCEPTED),
         )
 
     async def _ask(self, driver: KassaDriver, order: Order, call: Call) -> LookupOutcome:
@@ -80,12 +84,17 @@ class Poll:
             log.exception("driver.raised", provider=order.kassa.provider, receipt_id=str(order.row.id))
             return CannotTell(f"the driver failed: {type(error).__name__}")
 
-    async def _confirmed(self, order: Order, outcome: LookupOutcome) -> bool:
-        if not isinstance(outcome, NotFound):
-            return False
+    async def _moment(self, order: Order, can: Capabilities, now: datetime) -> LookupMoment:
         async with self._database.pipeline() as tx:
-            before = await attempts.last_asked(tx, order.row.id, order.row.provider_id)
-        return before is not None and before.outcome == "not_found"
+            asked = await attempts.last_asked(tx, order.row.id, order.row.provider_id)
+            marked_at = await attempts.last_marked(tx, order.row.id, order.row.provider_id)
+        return lookup_moment(
+            marked_at,
+            asked,
+            now,
+            settled_after=self._pacing.settled_after(can),
+            visibility=self._pacing.visibility(can),
+        )
 
     def _overdue(self, order: Order) -> bool:
         since = order.row.first_marked_at

@@ -129,12 +129,13 @@ class Reads:
             return count, await receipt_reads.ids(tx, merchant_id, narrowed, after, limit)
 
     async def timeline(self, merchant_id: UUID, receipt_id: UUID) -> list[Json]:
-        """Every state, exchange, decision and actor of a receipt in order; contacts in exchanges are always masked."""
+        """Every state, exchange, decision and actor of a receipt in order; the buyer in exchanges is always masked."""
         async with self._database.tenant(merchant_id) as tx:
             row = await self._receipt(tx, merchant_id, receipt_id)
             lines = await timeline_repo.of_receipt(tx, merchant_id, receipt_id, row.event_id)
             attempts = await timeline_repo.attempts_of(tx, merchant_id, receipt_id)
-        opened = {one.id: open_exchange(self._box, merchant_id, one.id, one.exchange) for one in attempts}
+        buyer = self._customer(row)
+        opened = {one.id: open_exchange(self._box, merchant_id, one.id, one.exchange, buyer) for one in attempts}
         return timeline_view(lines, attempts, opened)
 
     async def messages_feed(self, merchant_id: UUID, after: str | None, limit: int) -> FeedPage:
@@ -155,7 +156,9 @@ class Reads:
             }
             for row in shown
         ]
-        return FeedPage(data, len(rows) > limit, _place(shown[-1].txid, shown[-1].id) if shown else after)
+        return FeedPage(
+            data, len(rows) > limit, _place(shown[-1].epoch, shown[-1].txid, shown[-1].id) if shown else after
+        )
 
     async def wait(self, merchant_id: UUID, event_id: UUID, seconds: float) -> bool:
         """Wait until every receipt of the event is finished or a person's turn; False when the time is up first."""
@@ -240,16 +243,16 @@ class Reads:
         return {event_id: owners[key] for event_id, key in linked.items() if key in owners}
 
 
-def _place(txid: int, message_id: UUID) -> str:
+def _place(epoch: int, txid: int, message_id: UUID) -> str:
     """Opaque outside: a place in the feed is given back as it was got."""
-    return base64.urlsafe_b64encode(txid.to_bytes(8, "big") + message_id.bytes).decode()
+    return base64.urlsafe_b64encode(epoch.to_bytes(4, "big") + txid.to_bytes(8, "big") + message_id.bytes).decode()
 
 
-def _read_place(text: str) -> tuple[int, UUID]:
+def _read_place(text: str) -> message_repo.Place:
     try:
         raw = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raise CursorInvalid("this place in the feed was not given out here") from None
-    if len(raw) != 24 or raw[0] & 0x80:
+    if len(raw) != 28 or (raw[0] | raw[4]) & 0x80:
         raise CursorInvalid("this place in the feed was not given out here")
-    return int.from_bytes(raw[:8], "big"), UUID(bytes=raw[8:])
+    return int.from_bytes(raw[:4], "big"), int.from_bytes(raw[4:12], "big"), UUID(bytes=raw[12:])

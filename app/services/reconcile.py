@@ -6,9 +6,9 @@ import structlog
 
 from app.db.repos import attempts, receipts
 from app.db.unit_of_work import Database
-from app.domain.decide import LookupClass, LookupMoment, Past, after_lookup
+from app.domain.decide import LookupClass, Past, after_lookup, lookup_moment, without_asking
 from app.domain.lifecycle import Happening, Status
-from app.domain.outcome import LookupOutcome, NotFound, Unknown
+from app.domain.outcome import LookupOutcome, Unknown
 from app.infra.clock import DatabaseClock
 from app.infra.failpoints import Failpoints
 from app.infra.ids import new_id
@@ -52,21 +52,27 @@ class Reconcile:
             return
         driver = self._drivers.driver(order.kassa.provider)
         now = self._clock.now()
-        cls = lookup_class(driver.capabilities, row, now)
+        cls = lookup_class(driver.capabilities, row, now, ahead=driver.capabilities.wire_seconds)
         async with self._database.pipeline() as tx:
             earlier = await receipts.earlier_attempts(tx, row.id, row.provider_id)
             asked = await attempts.last_asked(tx, row.id, row.provider_id)
             marked_at = await attempts.last_marked(tx, row.id, row.provider_id)
         past = Past(earlier.unproven, earlier.evidence)
         if not cls.looks_up:
-            await self._without_asking(job, order, cls, past)
+            await self._without_asking(job, order, driver.capabilities, cls, past)
             return
         call = self._drivers.call(order.kassa, order.merchant_inn, deadline_seconds=driver.capabilities.wire_seconds)
         outcome = await look_up(driver, order, row.provider_id, call)
         await self._failpoints.hit("readback.after_response")
-        moment = self._moment(driver.capabilities, outcome, marked_at, asked, now)
+        moment = lookup_moment(
+            marked_at,
+            asked,
+            now,
+            settled_after=self._pacing.settled_after(driver.capabilities),
+            visibility=self._pacing.visibility(driver.capabilities),
+        )
         happening = after_lookup(outcome, order.receipt, cls, past, moment)
-        if happening in _GO_ON and self._overdue(row.first_marked_at, now):
+        if happening in _GO_ON and self._overdue(row.first_marked_at or row.created_at, now):
             happening = Happening.OVERDUE
         await self._pacing.heard(job, order.kassa, outcome)
         await self._settle.settle(
@@ -83,11 +89,12 @@ class Reconcile:
                 proves_absent=happening is Happening.NOT_FOUND,
             ),
             self._follow(job, happening, driver.capabilities, outcome, marked_at, now),
-            failure_of(outcome, happening, self._clock.now()),
+            failure_of(outcome, happening, self._clock.now(), was=Status.UNKNOWN),
         )
 
-    async def _without_asking(self, job: Job, order: Order, cls: LookupClass, past: Past) -> None:
-        happening = Happening.RESEND_DEDUPLICATED if cls.deduplicates and not past.evidence else Happening.UNDECIDABLE
+    async def _without_asking(self, job: Job, order: Order, can: Capabilities, cls: LookupClass, past: Past) -> None:
+        overdue = self._overdue(order.row.first_marked_at, self._clock.now())
+        happening = without_asking(cls, past, overdue=overdue)
         outcome = Unknown("this provider cannot be asked by our id")
         await self._settle.settle(
             job,
@@ -96,29 +103,9 @@ class Reconcile:
             Status.UNKNOWN,
             happening,
             Learned(new_id(), "decision", outcome),
-            Next(attempt=job.attempt),
+            self._pacing.next_lookup(job, can),
             failure_of(outcome, happening, self._clock.now()),
         )
-
-    def _moment(
-        self,
-        can: Capabilities,
-        outcome: LookupOutcome,
-        marked_at: datetime | None,
-        asked: attempts.Asked | None,
-        now: datetime,
-    ) -> LookupMoment:
-        if marked_at is None or not isinstance(outcome, NotFound):
-            return LookupMoment(visible=False, confirmed=False)
-        settled_after = self._pacing.settled_after(can)
-        visible = (now - marked_at).total_seconds() >= settled_after
-        confirmed = (
-            asked is not None
-            and asked.outcome == "not_found"
-            and (asked.at - marked_at).total_seconds() >= settled_after
-            and (now - asked.at).total_seconds() >= self._pacing.visibility(can)
-        )
-        return LookupMoment(visible, confirmed)
 
     def _follow(
         self,
@@ -151,4 +138,5 @@ _GO_ON = (
     Happening.UNKNOWN,
     Happening.NOT_FOUND_YET,
     Happening.EVIDENCE,
+    Happening.REJECTED_UNPROVEN,
 )

@@ -3,6 +3,7 @@
 Every wire stage ends here. The state moves only if the lease is still held; what was learned is stored either way.
 """
 
+import asyncio
 import json
 from base64 import b64encode
 from dataclasses import dataclass, replace
@@ -13,13 +14,25 @@ from uuid import UUID
 import structlog
 
 from app.db.group_commit import CommitUnknown, GroupCommitter
+from app.db.repos import receipts
 from app.db.repos.receipts import ReceiptRow
 from app.db.unit_of_work import Database
 from app.domain.codec import fiscal_to_json
+from app.domain.contact import mask_contacts
 from app.domain.errors import Busy
 from app.domain.ffd import Operation
-from app.domain.lifecycle import BLOCKING, Happening, MessageType, Status, Step, step
-from app.domain.outcome import Accepted, CannotTell, Fiscalized, LookupOutcome, NotFound, Rejected, Unavailable, Unknown
+from app.domain.lifecycle import BLOCKING, Happening, Status, Step, step
+from app.domain.outcome import (
+    Accepted,
+    CannotTell,
+    Fiscalized,
+    LookupOutcome,
+    NotFound,
+    Pending,
+    Rejected,
+    Unavailable,
+    Unknown,
+)
 from app.domain.qr import qr_text
 from app.domain.receipt import Customer, FiscalData
 from app.infra.clock import DatabaseClock
@@ -28,11 +41,11 @@ from app.infra.failpoints import Failpoints
 from app.infra.http import Exchange
 from app.infra.ids import new_id
 from app.infra.metrics import Metrics
-from app.outbound.messages import message_body
-from app.queue import evidence
 from app.queue.jobs import FOLLOW_UP, Job
 from app.queue.settle import Settlement, Verdict
-from app.services.views import failure_json, receipt_view
+from app.services import evidence
+from app.services.telling import told
+from app.services.views import failure_json
 
 log = structlog.get_logger(__name__)
 
@@ -90,12 +103,13 @@ class Settle:
     ) -> Verdict:
         """Move `row`, which is `status` now, by `happening`. Returns whether the lease still allowed it."""
         consequence = step(status, happening)
-        at = self._clock.now()
+        at, failure = self._clock.now(), _storable(failure)
         settlement = self._settlement(job, row, customer, status, consequence, happening, learned, follow, failure, at)
         await self._failpoints.hit("attempt.before_tx2")
         while True:
             try:
-                verdict = await self._committer.submit(settlement)
+                # What was learned is stored even if this worker is told to stop in the middle of it.
+                verdict = await asyncio.shield(self._committer.submit(settlement))
                 break
             except (CommitUnknown, Busy) as lost:
                 # Idempotent by attempt id: giving it again stores it once. The lease bounds how long this may take.
@@ -104,7 +118,9 @@ class Settle:
         await self._failpoints.hit("attempt.after_tx2")
         self._count(job, row, happening, learned, verdict, at)
         if verdict is Verdict.STALE:
-            await self._stale(job, row, learned)
+            await self._stale(row, learned)
+        elif learned.kind == "submit" and row.marks:
+            await self._resent(row, learned)
         return verdict
 
     def _count(
@@ -125,11 +141,19 @@ class Settle:
             case _:
                 pass
 
-    async def _stale(self, job: Job, row: ReceiptRow, learned: Learned) -> None:
+    async def _stale(self, row: ReceiptRow, learned: Learned) -> None:
         log.warning("settle.stale", receipt_id=str(row.id), outcome=_name(learned.outcome))
-        if learned.kind == "submit" and isinstance(learned.outcome, Accepted | Fiscalized):
+        sent = learned.kind == "submit" and isinstance(learned.outcome, Accepted | Pending)
+        if sent or isinstance(learned.outcome, Fiscalized):
             async with self._database.pipeline() as tx:
-                await evidence.make_lookup_due(tx, row.merchant_id, row.id, self.worker)
+                await evidence.make_lookup_due(tx, self._box, row.merchant_id, row.id, self.worker)
+
+    async def _resent(self, row: ReceiptRow, learned: Learned) -> None:
+        """Evidence of the first send that came while the second was on the wire, after its past had been read."""
+        async with self._database.pipeline() as tx:
+            earlier = await receipts.earlier_attempts(tx, row.id, row.provider_id, besides=learned.attempt_id)
+            if earlier.evidence:
+                await evidence.make_lookup_due(tx, self._box, row.merchant_id, row.id, self.worker)
 
     def _settlement(
         self,
@@ -170,8 +194,8 @@ class Settle:
             expected_sequence=row.sequence,
             status=after.status,
             sequence=after.sequence,
-            failure=None if failure is None else json.dumps(failure, ensure_ascii=False),
-            fiscal=None if fiscal is None else json.dumps(after.fiscal, ensure_ascii=False),
+            failure=None if failure is None else _json(failure),
+            fiscal=None if fiscal is None else _json(after.fiscal),
             fn=after.fn if fiscal else None,
             fd=after.fd if fiscal else None,
             fpd=after.fpd if fiscal else None,
@@ -189,11 +213,11 @@ class Settle:
             cause=outcome.cause if isinstance(outcome, Rejected | Unavailable) else None,
             provider_code=code,
             provider_message=said,
-            evidence=json.dumps(_evidence(outcome), ensure_ascii=False),
+            evidence=_json(_evidence(outcome)),
             exchange=self._sealed(row, learned),
             proves_absent=learned.proves_absent,
             what=happening.value,
-            data=json.dumps({"attempt_id": f"att_{learned.attempt_id.hex}", **_evidence(outcome)}, ensure_ascii=False),
+            data=_json({"attempt_id": f"att_{learned.attempt_id.hex}", **_evidence(outcome)}),
             message_id=message_id,
             message_type=None if consequence.message is None else consequence.message.value,
             message_body=None if consequence.message is None else told(consequence.message, after, customer, at),
@@ -207,13 +231,10 @@ class Settle:
         return self._box.seal(text.encode(), aad("attempts", "exchange", row.merchant_id, learned.attempt_id))
 
 
-def told(message: MessageType, row: ReceiptRow, customer: Customer | None, at: datetime) -> bytes:
-    """The frozen body of a message about a receipt: its whole state, the buyer's contact masked."""
-    return message_body(message.value, at, {"receipt": receipt_view(row, customer, masked=True)})
-
-
-def failure_of(outcome: LookupOutcome, happening: Happening, at: datetime, **facts: Any) -> dict[str, Any] | None:
-    """The `failure` member for a receipt after this outcome; None when nothing is wrong."""
+def failure_of(
+    outcome: LookupOutcome, happening: Happening, at: datetime, *, was: Status | None = None, **facts: Any
+) -> dict[str, Any] | None:
+    """The `failure` member for a receipt that was `was` after this outcome; None when nothing is wrong."""
     code, said = _provider_words(outcome)
     words = {"provider_code": code, "provider_message": said, "at": at, **facts}
     match happening:
@@ -222,11 +243,11 @@ def failure_of(outcome: LookupOutcome, happening: Happening, at: datetime, **fac
         case Happening.DOUBLE_SUSPECTED:
             return failure_json("double_suspected", **words)
         case Happening.UNDECIDABLE:
-            return failure_json("lookup_impossible", **words)
-        case Happening.OVERDUE | Happening.NOT_FOUND if not isinstance(outcome, NotFound):
-            return failure_json("accepted_too_long", **words)
+            return failure_json(getattr(outcome, "stuck", None) or "lookup_impossible", **words)
+        case Happening.OVERDUE:
+            return failure_json("accepted_too_long" if was is Status.ACCEPTED else "lookup_impossible", **words)
         case Happening.NOT_FOUND:
-            return None
+            return failure_json("vanished", **words) if was is Status.ACCEPTED else None
         case _:
             pass
     match outcome:
@@ -262,7 +283,8 @@ def _name(outcome: LookupOutcome) -> str:
 def _provider_words(outcome: LookupOutcome) -> tuple[str | None, str | None]:
     code = getattr(outcome, "provider_code", None)
     said = getattr(outcome, "provider_message", None)
-    return code, said[:500] if isinstance(said, str) else None
+    # A driver takes out the buyer as it knows him; a provider may spell the same phone in its own way.
+    return _storable(code), _storable(mask_contacts(said)[:500]) if isinstance(said, str) else None
 
 
 def _evidence(outcome: LookupOutcome) -> dict[str, Any]:
@@ -286,6 +308,24 @@ def _evidence(outcome: LookupOutcome) -> dict[str, Any]:
         case _:
             pass
     return found
+
+
+def _json(value: Any) -> str:
+    return json.dumps(_storable(value), ensure_ascii=False)
+
+
+def _storable(value: Any) -> Any:
+    """Without what PostgreSQL cannot store (NUL, half a surrogate pair): a provider's odd words must not keep its
+    answer from being stored."""
+    match value:
+        case str():
+            return value.replace("\x00", "").encode(errors="replace").decode()
+        case dict():
+            return {name: _storable(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [_storable(inner) for inner in value]
+        case _:
+            return value
 
 
 def _fiscal_json(fiscal: FiscalData, row: ReceiptRow) -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """From a leased job to the service that runs it; everything a batch needs is read at once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import assert_never
 from uuid import UUID
 
 from app.db.repos import outbox, receipts
 from app.db.repos.outbox import Parcel
+from app.db.repos.receipts import ReceiptRow
 from app.db.unit_of_work import Database
+from app.domain.errors import Busy
 from app.queue import work
 from app.queue.jobs import RECEIPT_ORDERS, Job, JobKind
 from app.services.catalog import Catalog
@@ -37,6 +39,7 @@ class Loaded:
 
     orders: dict[UUID, Order]
     parcels: dict[UUID, Parcel]
+    broken: dict[UUID, Exception] = field(default_factory=dict)
 
 
 class Dispatch:
@@ -56,21 +59,36 @@ class Dispatch:
         async with self._database.pipeline() as tx:
             rows = await receipts.by_ids(tx, wanted) if wanted else {}
             parcels = await outbox.parcels(tx, posts) if posts else {}
-        orders = {}
+        loaded = Loaded({}, parcels)
         for row in rows.values():
-            merchant = await self._catalog.merchant(row.merchant_id)
+            try:
+                order = await self._order(row)
+            except Busy:
+                raise
+            except Exception as error:
+                # One receipt that cannot be read must not stop the others: its own job fails, and is tried later.
+                loaded.broken[row.id] = error
+            else:
+                if order is not None:
+                    loaded.orders[row.id] = order
+        return loaded
+
+    async def _order(self, row: ReceiptRow) -> Order | None:
+        merchant = await self._catalog.merchant(row.merchant_id)
+        kassa = merchant.kassas.get(row.kassa_id) if row.kassa_id else None
+        if kassa is None or kassa.first_used_at is None:
+            # Until its first use a kassa's address may still change: what is sent must go to the present one.
+            merchant = await self._catalog.merchant(row.merchant_id, fresh=True)
             kassa = merchant.kassas.get(row.kassa_id) if row.kassa_id else None
-            if kassa is None or kassa.first_used_at is None:
-                # Until its first use a kassa's address may still change: what is sent must go to the present one.
-                merchant = await self._catalog.merchant(row.merchant_id, fresh=True)
-                kassa = merchant.kassas.get(row.kassa_id) if row.kassa_id else None
-            if kassa is not None and row.document is not None:
-                receipt = self._stages.planner.document(row)
-                orders[row.id] = Order(row, receipt, receipt.customer, kassa, merchant.inn)
-        return Loaded(orders, parcels)
+        if kassa is None or row.document is None:
+            return None
+        receipt = self._stages.planner.document(row)
+        return Order(row, receipt, receipt.customer, kassa, merchant.inn)
 
     async def run(self, job: Job, loaded: Loaded) -> None:
         """One job to its end. What it is about may be gone: then so is the job."""
+        if job.ref in loaded.broken:
+            raise loaded.broken[job.ref]
         match job.kind:
             case JobKind.FISCALIZE | JobKind.POLL | JobKind.RECONCILE:
                 order = loaded.orders.get(job.ref)

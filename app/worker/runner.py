@@ -105,9 +105,13 @@ class Runner:
         if found.now is not None:
             self._clock.sync(found.now)
         if not found.jobs:
-            return False
+            return found.cursor != START
         await self._failpoints.hit("worker.after_claim")
-        loaded = await self._dispatch.load(found.jobs)
+        try:
+            loaded = await self._dispatch.load(found.jobs)
+        except Busy:
+            await self._give_back(token)
+            raise
         for job in found.jobs:
             task = asyncio.create_task(self._run(job, loaded), name=f"{job.kind.name.lower()}-{job.ref.hex}")
             self._running[task] = job
@@ -150,6 +154,11 @@ class Runner:
             await workers.beat(tx, self._name, self._version)
         self._beat_at = time.monotonic() + 10.0
 
+    async def _give_back(self, token: UUID) -> None:
+        with contextlib.suppress(Busy):
+            async with self._database.pipeline() as tx:
+                await work.release_unmarked(tx, token)
+
     async def _drain(self) -> None:
         if self._running:
             log.info("worker.draining", jobs=len(self._running))
@@ -158,10 +167,8 @@ class Runner:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-            with contextlib.suppress(Busy):
-                async with self._database.pipeline() as tx:
-                    for token in tokens:
-                        await work.release_unmarked(tx, token)
+            for token in tokens:
+                await self._give_back(token)
         with contextlib.suppress(Busy):
             async with self._database.pipeline() as tx:
                 await workers.gone(tx, self._name)

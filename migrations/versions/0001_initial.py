@@ -25,6 +25,11 @@ FUNCTIONS = (
           52, 1), 53, 1), 'hex')::uuid
     $$
     """,
+    # Numbers of transactions begin anew in a restored database; plpgsql, because the table does not exist yet.
+    """
+    CREATE FUNCTION kassa_epoch() RETURNS integer LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS $$ BEGIN RETURN coalesce((SELECT epoch FROM installation WHERE id = 1), 1); END $$
+    """,
 )
 
 TABLES = (
@@ -366,13 +371,14 @@ TABLES = (
         type TEXT NOT NULL,
         sequence INTEGER,
         body BYTEA NOT NULL,
+        epoch INTEGER DEFAULT kassa_epoch() NOT NULL,
         txid BIGINT DEFAULT pg_current_xact_id()::text::bigint NOT NULL,
         created_at TIMESTAMP WITH TIME ZONE DEFAULT kassa_now() NOT NULL,
         CONSTRAINT pk_messages PRIMARY KEY (id),
         CONSTRAINT fk_messages_merchant_id FOREIGN KEY(merchant_id) REFERENCES merchants (id)
     )
     """,
-    "CREATE INDEX ix_messages_feed ON messages (merchant_id, txid, id)",
+    "CREATE INDEX ix_messages_feed ON messages (merchant_id, epoch, txid, id)",
     "CREATE INDEX ix_messages_receipt_id ON messages (receipt_id)",
     """
     CREATE TABLE message_endpoints (
@@ -524,6 +530,7 @@ ROLES = (
     "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO kassa_pipeline",
     "GRANT SELECT ON ALL TABLES IN SCHEMA public TO kassa_api",
     "REVOKE ALL ON installation, lanes, jobs, workers, audit, chains, event_identities, settlement_keys FROM kassa_api",
+    "GRANT SELECT (id, epoch) ON installation TO kassa_api",
 )
 
 NOBODY = "nullif(current_setting('kassa.merchant', true), '')::uuid"
@@ -547,5 +554,6 @@ def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '1s'")
     for table in reversed(CREATED):
         op.execute(f"DROP TABLE {table}")
+    op.execute("DROP FUNCTION kassa_epoch()")
     op.execute("DROP FUNCTION kassa_uuid7()")
     op.execute("DROP FUNCTION kassa_now()")

@@ -56,7 +56,8 @@ NAMES_NO_MERCHANT = {
         "planned.event",
         "receipts.by_ids",
     },
-    "the caller has read and locked the row under its merchant in this transaction": {
+    "the caller has the row from its job or read it under its merchant, in the same transaction": {
+        "attempts.documents",
         "attempts.last_asked",
         "attempts.last_marked",
         "keys.expire",
@@ -96,6 +97,9 @@ NAMES_NO_MERCHANT = {
     },
 }
 """Repository functions that are told no merchant, by the reason."""
+
+ROUBLES = {"simulator/protocols/atol.py": "plays a provider whose answers carry roubles as JSON numbers"}
+"""Where a quotient of kopecks is written as somebody else's wire wants it, and never read again."""
 
 MONEY = re.compile(r"(^|_)(amounts?|prices?|totals?|kopecks|sums?)$")
 COMPOUND = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.With, ast.AsyncWith, ast.Match)
@@ -210,7 +214,8 @@ def money_in_floats(module: Module) -> Iterator[str]:
 
 
 def test_money_is_never_a_float() -> None:
-    assert [found for module in modules() for found in money_in_floats(module)] == []
+    found = {module.name: list(money_in_floats(module)) for module in modules()}
+    assert {name: lines for name, lines in found.items() if lines and name not in ROUBLES} == {}
 
 
 @pytest.mark.parametrize(

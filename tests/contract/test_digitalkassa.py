@@ -22,19 +22,16 @@ from app.ports.inbound import InboundRequest
 from app.ports.kassa import DriverContext, KassaDriver, KassaProfile, LookupClass, Mark
 from app.ports.registry import discover_kassas
 from tests.contract.exchanges.digitalkassa import (
-    CALLBACK_URL,
     CORRECTION,
     CREDENTIALS,
     EVERYTHING,
     EXCHANGES,
     FISCAL,
     GROUP_INFO,
-    PROVIDER_ID,
     RESULT,
-    SALE,
-    Answer,
     Exchange,
 )
+from tests.contract.scenarios import CALLBACK_URL, PROVIDER_ID, SALE, Answer
 
 DRIVER = PLUGIN()
 PROFILE = KassaProfile(
@@ -102,7 +99,7 @@ async def test_exchange(exchange: Exchange) -> None:
 
     assert outcome == exchange.outcome
     assert [(r.method, r.url.path, r.content.decode()) for r in seen] == [
-        (sent.method, sent.path, sent.body) for sent, _ in exchange.wire
+        (sent.method, sent.path, sent.body or "") for sent, _ in exchange.wire
     ]
     for request in seen:
         assert request.url.host == "provider.example"

@@ -168,6 +168,7 @@ async def test_the_generated_pages_are_written_and_compared(tmp_path: Path) -> N
     await cli("docs", "--out", "made")
     await cli("docs", "--out", "made", "--check")
     assert "fiscalized" in (tmp_path / "made" / "state-machine.md").read_text()
+    assert "## digitalkassa" in (tmp_path / "made" / "providers.md").read_text()
 
 
 async def test_a_merchant_is_connected_from_the_command_line(database_url: str) -> None:

@@ -10,10 +10,12 @@ from sqlalchemy import insert, select, update
 from app.db import tables
 from app.db.unit_of_work import Database
 from app.domain.errors import Busy, KeyReused, RequestInProgress
+from app.infra.crypto import SecretBox
 from app.infra.ids import new_id
 from app.infra.metrics import Metrics
 from app.services.idempotency import Answer, Idempotency
 
+BOX = SecretBox.parse(SecretBox.generate())
 ASKED, OTHER = b"a" * 32, b"b" * 32
 
 
@@ -39,12 +41,12 @@ async def merchant(database: Database) -> UUID:
 
 @pytest.fixture
 def once(database: Database) -> Idempotency:
-    return Idempotency(database)
+    return Idempotency(database, BOX)
 
 
 async def test_a_repeat_hears_the_first_answer_byte_for_byte(database: Database, merchant: UUID) -> None:
     metrics = Metrics()
-    once = Idempotency(database, metrics=metrics)
+    once = Idempotency(database, BOX, metrics=metrics)
     work = Work('{"name":"Чек"}\n'.encode())
     first = await once.once(merchant, "k-1", ASKED, work)
     again = await once.once(merchant, "k-1", ASKED, Work(b"something else"))
@@ -62,6 +64,20 @@ async def test_other_content_under_the_key_is_refused_and_changes_nothing(once: 
         await once.once(merchant, "k-1", OTHER, work)
     assert work.runs == 1
     assert (await once.once(merchant, "k-1", ASKED, work)).body == first.body
+
+
+async def test_an_answer_is_stored_sealed_and_made_again_when_its_secret_key_is_gone(
+    database: Database, once: Idempotency, merchant: UUID
+) -> None:
+    first = await once.once(merchant, "k-1", ASKED, Work())
+    async with database.pipeline() as tx:
+        stored = (await tx.execute(select(tables.idempotency_keys.c.body))).scalar_one()
+    assert b"rcpt_1" not in stored
+    work = Work()
+    rotated = Idempotency(database, SecretBox.parse(SecretBox.generate()))
+    assert (await rotated.once(merchant, "k-1", ASKED, work)).body == first.body
+    assert (await rotated.once(merchant, "k-1", ASKED, work)).replayed
+    assert work.runs == 1
 
 
 async def test_a_key_belongs_to_its_merchant(database: Database, once: Idempotency, merchant: UUID) -> None:
@@ -85,7 +101,7 @@ async def test_while_the_first_runs_a_second_hears_so(database: Database, once: 
     first = asyncio.create_task(once.once(merchant, "k-1", ASKED, slow))
     await running.wait()
     # Also from another process: the row itself is held.
-    for process in (once, Idempotency(database)):
+    for process in (once, Idempotency(database, BOX)):
         with pytest.raises(RequestInProgress):
             await process.once(merchant, "k-1", ASKED, Work())
     go_on.set()
@@ -164,7 +180,7 @@ async def test_pruning_deletes_only_what_is_over(database: Database, once: Idemp
 
 async def test_many_keys_at_once_leave_connections_for_their_work(database: Database, merchant: UUID) -> None:
     """Each holds a connection while its work needs another; more of them than connections must not lock up."""
-    once = Idempotency(database, at_once=3)
+    once = Idempotency(database, BOX, at_once=3)
     inside, most = 0, 0
 
     async def work() -> Answer:

@@ -284,3 +284,15 @@ async def test_a_held_payment_goes_on_by_itself_when_its_default_is_added(world:
         row = await world.status(event, "fiscalized")
     assert row.document is not None
     assert row.document["items"][0]["vat"] == "none", "from the kassa's defaults"
+
+
+async def test_a_branch_that_nobody_knows_holds_the_payment_until_it_is_there(world: World) -> None:
+    event = await world.pay(branch="north")
+    row = await world.receipt(event)
+    assert row.failure is not None
+    assert row.failure["code"] == "kassa_missing"
+    async with world.working():
+        await world.runtime.services.merchants.create_branch(
+            "test", world.merchant_id, name="Север", external_id="north", kassa_id=world.kassa_id
+        )
+        await world.status(event, "fiscalized")

@@ -42,11 +42,25 @@ SALE: dict[str, Any] = {
 }
 BY_HAND: dict[str, Any] = {"operation": "sell", "amount": 5000, "customer": SALE["customer"], "items": ITEMS}
 
+KASSA: dict[str, Any] = {
+    "name": "Касса",
+    "provider": "digitalkassa",
+    "ffd": "1.2",
+    "taxation": ["usn_income"],
+    "place": "https://shop.example/",
+    "timezone": "Europe/Moscow",
+    "internet": True,
+    "base_url": "http://127.0.0.1:9/v2.1/",
+    "credentials": {"actor_id": "1", "actor_token": "t", "c_group_id": 4321},
+    "defaults": {"vat": "none", "payment_method": "full_prepayment", "payment_object": "service"},
+}
+
 BODIES: dict[str, Any] = {
     "createApiKey": {"scopes": ["events:read"]},
     "createBranch": {"name": "Улица"},
     "createCorrection": {**BY_HAND, "correction": {"kind": "self", "corrected_date": "2026-11-02"}},
     "createEvent": {**SALE, "external_id": "p-9", "settlement_key": None},
+    "createKassa": KASSA,
     "createReceipt": BY_HAND,
     "createSource": {
         "kind": "cloudpayments",
@@ -54,9 +68,9 @@ BODIES: dict[str, Any] = {
         "credentials": {"public_id": "pk", "api_secret": "s"},
         "acquirer_fiscalizes": False,
     },
-    "actOnReceipts": {"action": "retry", "filter": {"status": ["fiscalized"]}},
-    "patchEvent": {"customer": {"email": "b@example.org"}},
-    "patchReceipt": {"customer": {"email": "b@example.org"}},
+    "changeReceipts": {"action": "retry", "filter": {"status": ["fiscalized"]}},
+    "updateEvent": {"customer": {"email": "b@example.org"}},
+    "updateReceipt": {"customer": {"email": "b@example.org"}},
     "refundReceipt": {"amount": 100},
     "resolveReceipt": {"answer": "abandon", "sequence": 1, "reason": "test"},
     "replayWebhookMessages": {"since": "2026-01-01T00:00:00Z"},
@@ -71,7 +85,7 @@ BODIES: dict[str, Any] = {
 NAMED_BY_TEXT = {("createEvent", "source"): "src", ("createEvent", "branch"): "brn", ("createReceipt", "branch"): "brn"}
 """Members that take an id or a name of the caller's own."""
 
-A_POSITION = {("actOnReceipts", "after")}
+A_POSITION = {("changeReceipts", "after")}
 """An id that is only a place in an order: anybody's may be given, and tells nothing."""
 
 
@@ -135,21 +149,7 @@ def client(app: Any, key: str | None) -> httpx.AsyncClient:
 async def seed(world: World, app: Any, admin: httpx.AsyncClient, http: httpx.AsyncClient, merchant: str) -> Shop:
     """What a real merchant has after a day, made over the API."""
     shop = Shop(parse("mer", merchant), http)
-    kassa = await shop.post(
-        "/v1/kassas",
-        {
-            "name": "Касса",
-            "provider": "digitalkassa",
-            "ffd": "1.2",
-            "taxation": ["usn_income"],
-            "place": "https://shop.example/",
-            "timezone": "Europe/Moscow",
-            "internet": True,
-            "credentials": {"actor_id": "1", "actor_token": "t", "c_group_id": 4321},
-            "base_url": f"{world.simulator_url}/v2.1/",
-            "defaults": {"vat": "none", "payment_method": "full_prepayment", "payment_object": "service"},
-        },
-    )
+    kassa = await shop.post("/v1/kassas", {**KASSA, "base_url": f"{world.simulator_url}/v2.1/"})
     branch = await shop.post("/v1/branches", {"name": "Ленина", "external_id": "f-1", "kassa": kassa["id"]})
     secret = {"public_id": "pk", "api_secret": "hmac-secret"}
     source = await shop.post("/v1/sources", {**BODIES["createSource"], "credentials": secret})
@@ -226,6 +226,7 @@ class Place:
     part: str
     name: str
     prefix: str
+    in_path: dict[str, str] = field(hash=False)
 
     def __str__(self) -> str:
         return f"{self.operation} {self.part} {self.name}"
@@ -263,28 +264,23 @@ def places(app: Any) -> list[Place]:
     found = []
     for method, path, operation in operations(app):
         name = operation["operationId"]
-        for one in operation.get("parameters", []):
-            prefix = _prefix(one["schema"])
-            if prefix is not None:
-                found.append(Place(name, method, path, one["in"], one["name"], prefix))
+        parameters = [(one["in"], one["name"], _prefix(one["schema"])) for one in operation.get("parameters", [])]
         body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
-        for member, prefix in _members(document, body):
-            found.append(Place(name, method, path, "body", member, prefix))
-        found += [
-            Place(name, method, path, "body", member, prefix)
-            for (of, member), prefix in NAMED_BY_TEXT.items()
-            if of == name
-        ]
+        members = [*_members(document, body)]
+        members += [(member, prefix) for (of, member), prefix in NAMED_BY_TEXT.items() if of == name]
+        in_path = {one: prefix for part, one, prefix in parameters if part == "path" and prefix}
+        given = [(part, one, prefix) for part, one, prefix in parameters if prefix]
+        given += [("body", member, prefix) for member, prefix in members]
+        found += [Place(name, method, path, part, one, prefix, in_path) for part, one, prefix in given]
     return found
 
 
 def request(place: Place, shop: Shop, given: str) -> dict[str, Any]:
     """The request of `shop` with `given` in this place; everything else is the shop's own."""
     path = place.path
-    for name in re.findall(r"\{(\w+)\}", path):
-        own = shop.things[{"endpoint_id": "whe", "receipt_id": "rcpt"}.get(name, name[:3].replace("bra", "brn")
-            .replace("eve", "evt").replace("sou", "src"))]  # fmt: skip
-        path = path.replace(f"{{{name}}}", given if (place.part, place.name) == ("path", name) else own)
+    for name, prefix in place.in_path.items():
+        chosen = (place.part, place.name) == ("path", name)
+        path = path.replace(f"{{{name}}}", given if chosen else shop.things[prefix])
     asked: dict[str, Any] = {"method": place.method, "url": path, "headers": {"If-Match": '"0"'}}
     asked["headers"]["Idempotency-Key"] = f"{place.operation}-{given}"
     body = json.loads(json.dumps(BODIES.get(place.operation)))
@@ -298,15 +294,20 @@ def request(place: Place, shop: Shop, given: str) -> dict[str, Any]:
         within[last] = given
     if place.operation == "replayWebhookMessages" and place.name == "message_id":
         body = {"message_id": given}
+    if place.operation == "createEvent":
+        body["external_id"] = f"p-{given}"
     if body is not None:
         asked["json"] = body
     return asked
 
 
 def told(answer: httpx.Response, given: str) -> tuple[int, str, list[tuple[str, str]]]:
-    """What an answer says, without what every answer has of its own."""
+    """What an answer says, without what every answer has of its own: request id, new ids, times."""
     content = answer.text.replace(given, "<given>").replace(answer.headers["x-request-id"], "<request>")
-    headers = sorted((k, v) for k, v in answer.headers.items() if k != "x-request-id")
+    content = re.sub(r'"\d{4}-\d\d-\d\dT[^"]*Z"', '"<time>"', content)
+    headers = sorted((k, v) for k, v in answer.headers.items() if k not in ("x-request-id", "location", "etag"))
+    if answer.is_success and answer.status_code != 200:
+        content = re.sub(r"\b([a-z]+)_[0-9a-f]{32}\b", r"\1_<new>", content)
     return answer.status_code, content, headers
 
 
@@ -323,7 +324,7 @@ async def test_every_route_keeps_a_strangers_things_unfindable(town: Town) -> No
         for given in (theirs, missing):
             answer = await town.other.http.request(**request(place, town.other, given))
             shown = told(answer, given)
-            assert answer.status_code in (200, 404, 422), f"{place}: {answer.text}"
+            assert answer.status_code in (200, 201, 202, 404, 422), f"{place}: {answer.text}"
             assert not [one for one in foreign if one in shown[1]], f"{place} names what is another's"
             answers.append(shown)
         if (place.operation, place.name) not in A_POSITION:
@@ -336,7 +337,7 @@ async def test_every_route_keeps_a_strangers_things_unfindable(town: Town) -> No
 
 async def test_the_same_requests_do_something_for_the_owner(town: Town) -> None:
     """Else the matrix would prove nothing: each of its requests gets past the place where a stranger stops."""
-    last = {"deleteApiKey": 1, "revokeApiKey": 1}
+    last = {"revokeApiKey": 1}
     for place in sorted(places(town.app), key=lambda one: last.get(one.operation, 0)):
         answer = await town.mine.http.request(**request(place, town.mine, town.mine.things[place.prefix]))
         # 409 and 412: the thing was found, and its present state forbids the action.
@@ -450,7 +451,7 @@ async def test_a_reader_that_names_nobody_sees_nothing_and_writes_nothing(town: 
         for table in metadata.tables:
             if table not in WALLED:
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                    await connection.execute(f"SELECT 1 FROM {table}")
+                    await connection.execute(f"SELECT * FROM {table}")
             for statement in (f"DELETE FROM {table}", f"INSERT INTO {table} DEFAULT VALUES"):
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):
                     await connection.execute(statement)

@@ -13,6 +13,7 @@ import httpx
 
 from app.db.repos import receipts
 from app.db.repos.receipts import ReceiptRow
+from app.domain.errors import Busy
 from app.domain.event import EventItem, EventType, PaymentEvent
 from app.domain.money import parse_quantity
 from app.domain.receipt import Customer
@@ -62,6 +63,14 @@ class World:
         event = payment(external_id or f"p-{self.numbers}", amount, **changes)
         answer = await self.runtime.services.intake.accept(self.merchant_id, self.source_id, event, "test")
         return answer.event_id
+
+    async def press(self, external_id: str, amount: int = 199_000) -> UUID:
+        """The same, by a source that repeats its report as long as it hears 503."""
+        while True:
+            try:
+                return await self.pay(external_id, amount)
+            except Busy:
+                await asyncio.sleep(0.02)
 
     async def refund(self, external_id: str, payment_id: str, amount: int, **changes: Any) -> UUID:
         event = payment(

@@ -1,6 +1,5 @@
 """Attempts as history to judge by: when a receipt was last sent, and what asking last said."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -8,14 +7,7 @@ from sqlalchemy import select
 
 from app.db.tables import attempts
 from app.db.unit_of_work import Tx
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The last question about an id, and its answer."""
-
-    at: datetime
-    outcome: str
+from app.domain.decide import Asked
 
 
 async def last_marked(tx: Tx, receipt_id: UUID, provider_id: str) -> datetime | None:
@@ -50,4 +42,13 @@ async def last_asked(tx: Tx, receipt_id: UUID, provider_id: str) -> Asked | None
             .limit(1)
         )
     ).one_or_none()
-    return None if row is None else Asked(row.finished_at, row.outcome)
+    return None if row is None else Asked(row.finished_at, row.outcome == "not_found")
+
+
+async def documents(tx: Tx, receipt_id: UUID) -> set[tuple[str | None, str | None]]:
+    """FN and FD of every document that any exchange about this receipt has named."""
+    fn, fd = attempts.c.evidence["fn"].astext, attempts.c.evidence["fd"].astext
+    found = await tx.execute(
+        select(fn, fd).where(attempts.c.receipt_id == receipt_id, attempts.c.outcome == "fiscalized", fd.is_not(None))
+    )
+    return {(row[0], row[1]) for row in found}

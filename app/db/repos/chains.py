@@ -5,8 +5,9 @@ from uuid import UUID
 
 from sqlalchemy import select, text
 
-from app.db.tables import chains
+from app.db.tables import chains, event_identities
 from app.db.unit_of_work import Tx
+from app.domain.event import EventType
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,21 @@ async def lock(tx: Tx, merchant_id: UUID, chain_id: UUID) -> Chain | None:
         )
     ).one_or_none()
     return None if row is None else Chain(**row._mapping)
+
+
+async def sale_event(tx: Tx, chain: Chain) -> UUID | None:
+    """The payment that this chain is named after; None while nobody has reported it."""
+    found: UUID | None = (
+        await tx.execute(
+            select(event_identities.c.event_id).where(
+                event_identities.c.merchant_id == chain.merchant_id,
+                event_identities.c.source_id == chain.source_id,
+                event_identities.c.type == EventType.PAYMENT_SUCCEEDED.value,
+                event_identities.c.external_id == chain.payment_id,
+            )
+        )
+    ).scalar_one_or_none()
+    return found
 
 
 async def merchant_of(tx: Tx, chain_id: UUID) -> UUID | None:

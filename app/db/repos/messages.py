@@ -11,29 +11,35 @@ from app.db.unit_of_work import Tx
 
 @dataclass(frozen=True, slots=True)
 class MessageRow:
-    """One message; (`txid`, `id`) is its place in the feed, `body` the bytes that the webhooks carry."""
+    """One message; (`epoch`, `txid`, `id`) is its place in the feed, `body` the bytes that the webhooks carry."""
 
     id: UUID
     type: str
     body: bytes
+    epoch: int
     txid: int
     created_at: datetime
 
 
 # Ids and times are given before the commit, so a row may appear behind a reader. Transactions below the snapshot's
-# xmin have all ended: nothing can appear among their rows any more.
+# xmin have all ended: nothing can appear among their rows any more. A restored database counts its transactions anew,
+# so the epoch is compared first: what an earlier one left is complete, and what this one tells lies behind it.
 _FEED = text("""
-SELECT id, type, body, txid, created_at FROM messages
-WHERE merchant_id = :m AND txid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
-  AND (txid, id) > (:txid, :id)
-ORDER BY txid, id LIMIT :n
+SELECT id, type, body, epoch, txid, created_at FROM messages
+WHERE merchant_id = :m AND (epoch, txid, id) > (:epoch, :txid, :id)
+  AND (epoch < kassa_epoch() OR txid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint)
+ORDER BY epoch, txid, id LIMIT :n
 """)
 
-_FIRST = (0, UUID(int=0))
+Place = tuple[int, int, UUID]
+"""Epoch, transaction and id of a message."""
+
+_FIRST = (0, 0, UUID(int=0))
 
 
-async def feed(tx: Tx, merchant_id: UUID, after: tuple[int, UUID] | None, limit: int) -> list[MessageRow]:
+async def feed(tx: Tx, merchant_id: UUID, after: Place | None, limit: int) -> list[MessageRow]:
     """The oldest messages behind a place in the feed; from its beginning without one."""
-    txid, message_id = after or _FIRST
-    found = await tx.execute(_FEED, {"m": merchant_id, "txid": txid, "id": message_id, "n": limit})
+    epoch, txid, message_id = after or _FIRST
+    values = {"m": merchant_id, "epoch": epoch, "txid": txid, "id": message_id, "n": limit}
+    found = await tx.execute(_FEED, values)
     return [MessageRow(**row._mapping) for row in found]

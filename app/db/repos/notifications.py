@@ -37,14 +37,20 @@ async def kassa(tx: Tx, kassa_id: UUID) -> KassaRow | None:
     return None if row is None else KassaRow(**row._mapping)
 
 
-async def add(tx: Tx, row_id: UUID, source: SourceRow, part: str, digest: bytes, raw: bytes) -> bool:
-    """Store once; the same bytes again are the same notification (False)."""
+async def add(tx: Tx, row_id: UUID, source: SourceRow, part: str, digest: bytes, raw: bytes) -> UUID | None:
+    """Store once; returns what is to be acted on. The same bytes again are the same notification: None, unless it
+    had failed before, then it is acted on again."""
     found = await tx.execute(
         insert(notifications)
         .values(id=row_id, merchant_id=source.merchant_id, source_id=source.id, part=part, digest=digest, raw=raw)
-        .on_conflict_do_nothing()
+        .on_conflict_do_update(
+            index_elements=["source_id", "part", "digest"],
+            set_={"status": "received", "note": None, "finished_at": None},
+            where=notifications.c.status == "failed",
+        )
         .returning(notifications.c.id)
     )
+    stored: UUID | None = found.scalar_one_or_none()
     await tx.execute(
         update(sources)
         .where(
@@ -54,7 +60,7 @@ async def add(tx: Tx, row_id: UUID, source: SourceRow, part: str, digest: bytes,
         )
         .values(last_heard_at=func.kassa_now())
     )
-    return found.one_or_none() is not None
+    return stored
 
 
 async def by_id(tx: Tx, row_id: UUID) -> Notification | None:

@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import case, func, insert, select, text, update
 
 from app.db.records import NewReceipt
 from app.db.repos.events import EVENT_COLUMNS, EventRow
@@ -55,6 +55,8 @@ async def rewrite_receipt(tx: Tx, before: ReceiptRow, new: NewReceipt, *, sequen
             chain_id=new.chain_id,
             version=new.version,
             provider_id=new.provider_id,
+            # The provider's windows run from the first send under the present id.
+            first_marked_at=case((receipts.c.version == new.version, receipts.c.first_marked_at)),
             operation=new.operation,
             correction=new.correction,
             status=new.status,
@@ -127,21 +129,29 @@ async def set_payload(
     )
 
 
-async def set_totals(tx: Tx, chain_id: UUID, *, refunded: int, settled: int) -> None:
-    """What a locked chain has given back and closed; the table's CHECKs have the last word."""
-    await tx.execute(update(chains).where(chains.c.id == chain_id).values(refunded=refunded, settled=settled))
+async def set_totals(tx: Tx, chain_id: UUID, *, sold: int, refunded: int, settled: int) -> None:
+    """What a locked chain sold, has given back and closed; the table's CHECKs have the last word."""
+    await tx.execute(
+        update(chains).where(chains.c.id == chain_id).values(sold=sold, refunded=refunded, settled=settled)
+    )
 
 
-# Refunds that wait for something which may have come, and receipts whose turn came without a job: the net under the
-# pipeline. Chains that are being worked on have their job already.
+# Refunds and closings that wait for something which may have come, and receipts whose turn came without a job: the
+# net under the pipeline. Chains that are being worked on have their job already. Drawn at random, so that a thousand
+# which wait for ever do not hide the others; in order of id, so that two sweeps do not block each other.
 _WAITING = text("""
-SELECT DISTINCT r.chain_id, r.source_id FROM receipts r
-WHERE r.chain_id IS NOT NULL AND (
-  (r.status = 'held' AND r.operation IN ('sell_refund', 'buy_refund'))
-  OR (r.status = 'queued' AND r.updated_at < kassa_now() - :age * interval '1 second'
-      AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.ref = r.id)))
-  AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.ref = r.chain_id)
-LIMIT :limit
+SELECT chain_id, source_id FROM (
+  SELECT chain_id, source_id FROM (
+    SELECT DISTINCT ON (r.chain_id) r.chain_id, r.source_id FROM receipts r
+    WHERE r.status IN ('held', 'queued') AND r.chain_id IS NOT NULL AND (
+      (r.status = 'held' AND EXISTS (
+        SELECT 1 FROM events e WHERE e.id = r.event_id AND e.type <> 'payment.succeeded'))
+      OR (r.status = 'queued' AND r.updated_at < kassa_now() - :age * interval '1 second'
+          AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.ref = r.id)))
+      AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.ref = r.chain_id)
+    ORDER BY r.chain_id) waiting
+  ORDER BY random() LIMIT :limit) drawn
+ORDER BY chain_id
 """)
 
 

@@ -93,36 +93,40 @@ async def of_chain(tx: Tx, merchant_id: UUID, chain_id: UUID) -> list[ReceiptRow
 
 @dataclass(frozen=True, slots=True)
 class EarlierAttempts:
-    """What earlier submits of a receipt left unproven: under its present id, and ids of earlier versions."""
+    """What is left unproven of a receipt: submits under its present id, and ids of earlier versions.
+
+    `evidence`: a submit or a look-up said that the provider has a document under the present id.
+    """
 
     unproven: int
     evidence: bool
     earlier_ids: tuple[str, ...]
+    first_marked_at: datetime | None
 
 
-_EARLIER = text("""
+EVIDENCE = "('accepted', 'pending', 'fiscalized')"
+"""Outcomes by which a provider said that it has the document, as SQL."""
+
+_EARLIER = text(f"""
 SELECT
-  count(*) FILTER (WHERE provider_id = :pid AND NOT proven_absent
+  count(*) FILTER (WHERE kind = 'submit' AND provider_id = :pid AND NOT proven_absent
     AND coalesce(outcome, 'unknown') NOT IN ('unavailable', 'rejected')) AS unproven,
-  coalesce(bool_or(provider_id = :pid AND NOT proven_absent AND outcome IN ('accepted', 'fiscalized')), false)
-    AS evidence,
-  array_agg(DISTINCT provider_id) FILTER (WHERE provider_id <> :pid AND NOT proven_absent) AS earlier
-FROM attempts WHERE receipt_id = :rid AND kind = 'submit' AND (CAST(:me AS uuid) IS NULL OR id <> :me)
+  coalesce(bool_or(provider_id = :pid AND NOT proven_absent AND outcome IN {EVIDENCE}), false) AS evidence,
+  array_agg(DISTINCT provider_id) FILTER (WHERE kind = 'submit' AND provider_id <> :pid AND NOT proven_absent)
+    AS earlier,
+  min(marked_at) FILTER (WHERE kind = 'submit') AS first_marked_at
+FROM attempts WHERE receipt_id = :rid AND (CAST(:me AS uuid) IS NULL OR id <> :me)
 """)
 
 
 async def earlier_attempts(
     tx: Tx, receipt_id: UUID, provider_id: str, *, besides: UUID | None = None
 ) -> EarlierAttempts:
-    """Submits of this receipt other than `besides` that nobody has proven unregistered."""
+    """What exchanges of this receipt other than `besides` left, as far as nobody has proven it unregistered."""
     row = (await tx.execute(_EARLIER, {"rid": receipt_id, "pid": provider_id, "me": besides})).one()
-    return EarlierAttempts(row.unproven, row.evidence, tuple(sorted(row.earlier or ())))
+    return EarlierAttempts(row.unproven, row.evidence, tuple(sorted(row.earlier or ())), row.first_marked_at)
 
 
 async def vouch_absent(tx: Tx, receipt_id: UUID) -> None:
     """A person says that nothing was registered: earlier submits no longer stand in the way."""
-    await tx.execute(
-        update(attempts)
-        .where(attempts.c.receipt_id == receipt_id, attempts.c.kind == "submit")
-        .values(proven_absent=True)
-    )
+    await tx.execute(update(attempts).where(attempts.c.receipt_id == receipt_id).values(proven_absent=True))

@@ -1,7 +1,7 @@
-"""digitalkassa API v2.1 on the wire: what we must send, byte for byte, and what each answer means."""
+"""digitalkassa API v2.1 on the wire: `WIRE` for the scenarios of every driver, `EXCHANGES` for what is its own."""
 
-import json
-from dataclasses import dataclass, field, replace
+import base64
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Literal
@@ -35,35 +35,13 @@ from app.domain.outcome import (
 from app.domain.receipt import Agent, CorrectionBasis, Customer, FiscalData, Item, MarkingCode, Payment, Receipt
 from app.domain.vat import VatRate
 from app.infra.http import MaybeSent, NotSent
+from app.ports.inbound import InboundRequest
+from tests.contract.scenarios import CALLBACK_URL, PROVIDER_ID, SALE, Answer, Exchanges, Sent, Step
 
-PROVIDER_ID = "9f1c2d7e6b5a4f0c8d3e2a1b0c9d8e7f"
 GROUP = "/v2.1/c_groups/4321"
 PATH = f"{GROUP}/receipts/{PROVIDER_ID}"
 CORRECTION_PATH = f"{GROUP}/receipts/correction/{PROVIDER_ID}"
-CALLBACK_URL = "https://gw.example/callbacks/kas_1/secret"
 CREDENTIALS = {"actor_id": "100", "actor_token": "not-a-real-token", "c_group_id": 4321}
-
-SALE = Receipt(
-    operation=Operation.SELL,
-    taxation=Taxation.USN_INCOME,
-    ffd=FfdVersion.V1_2,
-    items=(
-        Item(
-            name="Подписка, 1 месяц",
-            price=149_000,
-            quantity=Decimal("1.000"),
-            amount=149_000,
-            vat=VatRate.NONE,
-            payment_method=PaymentMethod.FULL_PAYMENT,
-            payment_object=PaymentObject.SERVICE,
-        ),
-    ),
-    payments=(Payment(PaymentKind.ELECTRONIC, 149_000),),
-    customer=Customer(email="buyer@example.org"),
-    place="https://shop.example/",
-    timezone="Europe/Moscow",
-    internet=True,
-)
 
 _SALE_REST = (
     '"taxation":2,"is_internet":1,"timezone":2,"items":[{"type":4,"name":"Подписка, 1 месяц","price":1490.00,'
@@ -247,28 +225,6 @@ GROUP_INFO = {"type": "online_store", "taxation": 3, "billing_place_list": ["htt
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A canned answer: a JSON value, or bytes as they are."""
-
-    status: int
-    body: object = b""
-    headers: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def content(self) -> bytes:
-        return self.body if isinstance(self.body, bytes) else json.dumps(self.body, ensure_ascii=False).encode()
-
-
-@dataclass(frozen=True)
-class Sent:
-    """A request that must leave, with exactly this body."""
-
-    method: Literal["GET", "POST"]
-    path: str
-    body: str = ""
-
-
-@dataclass(frozen=True)
 class Exchange:
     """One call of the driver: every request with its answer (or its failure), and the outcome."""
 
@@ -314,6 +270,59 @@ def _refused(kind: str, cause: str, path: str | None, pointer: str | None) -> Ex
     words = f"{kind} Неверно {path}" if path else f"{kind} Неверно"
     return _submit(f"refused: {kind} {path}", Answer(400, _error(kind, path)), Rejected(cause, kind, words, pointer))
 
+
+def _path(receipt: Receipt) -> str:
+    return PATH if receipt.correction is None else CORRECTION_PATH
+
+
+def _register(receipt: Receipt) -> Sent:
+    headers = {"Content-Type": "application/json; charset=utf-8"}
+    return Sent("POST", _path(receipt), headers=headers, carries_receipt=True)
+
+
+def _ask(receipt: Receipt) -> Sent:
+    return Sent("GET", _path(receipt))
+
+
+_REGISTER, _ASK = _register(SALE), _ask(SALE)
+_NO_ECHO = "v2.1 returns neither the total nor the operation of a receipt, so there is nothing to compare"
+
+WIRE = Exchanges(
+    credentials=CREDENTIALS,
+    base_path="/v2.1/",
+    fiscal=FISCAL,
+    receipt_request=_register,
+    made=lambda _: DONE,
+    poll_request=_ask,
+    lookup_request=_ask,
+    headers={
+        "Accept": "application/json",
+        "Authorization": "Basic " + base64.b64encode(b"100:not-a-real-token").decode(),
+    },
+    callback=InboundRequest("POST", "secret", f"receipt={PROVIDER_ID}", {}, b""),
+    shown={
+        "refused": (Step(_REGISTER, Answer(400, _error("BAD_VALUE", "$.items[0].vat"))),),
+        "unknown-refusal": (Step(_REGISTER, Answer(400, _error("ERR_TIMED_OUT"))),),
+        "credentials-refused": (Step(_REGISTER, Answer(401, [])),),
+        "rate-limited": (Step(_REGISTER, Answer(429, headers={"Retry-After": "30"})),),
+        "missing-fn": (Step(_REGISTER, Answer(201, _without("cashbox", "fn_num"))),),
+        "duplicate": (Step(_REGISTER, Answer(409)), Step(_ASK, Answer(200, RESULT))),
+        "done": (Step(_ASK, Answer(200, RESULT)),),
+        "not-ready": (Step(_ASK, Answer(202)),),
+        "refused-later": (Step(_ASK, Answer(400, _error("UNAVAILABLE_VALUE", "$.loc.billing_place"))),),
+        "poll-unknown-status": (Step(_ASK, Answer(203, {"status": "thinking"})),),
+        "poll-missing-fn": (Step(_ASK, Answer(200, _without("cashbox", "fn_num"))),),
+        "found": (Step(_ASK, Answer(200, RESULT)),),
+        "absent": (Step(_ASK, Answer(404, [])), Step(GET_GROUP, Answer(200, GROUP_INFO))),
+        "absent-or-another-group": (Step(_ASK, Answer(404)), Step(GET_GROUP, Answer(404))),
+    },
+    lacks={
+        "auth-expired": "there are no tokens: every request carries actor_id and actor_token",
+        "poll-auth-expired": "there are no tokens: every request carries actor_id and actor_token",
+        "poll-other-total": _NO_ECHO,
+        "found-other-total": _NO_ECHO,
+    },
+)
 
 EXCHANGES: tuple[Exchange, ...] = (
     _made("sale", Operation.SELL, 1),

@@ -56,3 +56,11 @@ def test_boot_time_only_grows_and_counts_suspension():
     first = boottime()
     assert boottime() >= first
     assert first >= time.monotonic() - 1
+
+
+def test_a_time_that_was_told_earlier_and_comes_later_does_not_turn_history_back():
+    ticks = Ticks()
+    clock = DatabaseClock(ticks)
+    clock.sync(datetime(2040, 1, 1, 0, 0, 2, tzinfo=UTC))
+    clock.sync(datetime(2040, 1, 1, 0, 0, 1, tzinfo=UTC))
+    assert clock.now() == datetime(2040, 1, 1, 0, 0, 2, tzinfo=UTC)
