@@ -10,6 +10,7 @@ from app.cli.loop import run, signals
 from app.cli.place import open_place, required_schema, required_url
 from app.cli.say import OK, err, examples
 from app.cli.server import bind, url_of
+from app.db import installation
 from app.runtime import open_runtime
 from app.settings import Settings
 
@@ -37,9 +38,9 @@ async def _api(settings: Settings) -> None:
     with signals() as stopping, bind(settings.host, settings.port) as door:
         async with open_place(settings) as place:
             await required_schema(place)
-            async with (
-                open_runtime(settings, database_url=place.url, keys=place.keys) as runtime,
-                serving_api(runtime, door) as server,
-            ):
-                err.print(f"{OK} API {url_of(door, settings.host)}", soft_wrap=True)
-                await first_of(stopping.wait(), running_task(server))
+            async with open_runtime(settings, database_url=place.url, keys=place.keys) as runtime:
+                # Before the first event: what is told from now on stands behind what a restored database told before.
+                await installation.recognise(runtime.database)
+                async with serving_api(runtime, door) as server:
+                    err.print(f"{OK} API {url_of(door, settings.host)}", soft_wrap=True)
+                    await first_of(stopping.wait(), running_task(server))

@@ -21,7 +21,7 @@ from app.cli.loop import run
 from app.cli.place import Place, folder_is_new, join_place
 from app.cli.say import FAILED, OK, WARNING, as_json, examples, out
 from app.cli.source import sources_of_merchant
-from app.db import migrate
+from app.db import installation, migrate
 from app.db.repos import workers
 from app.infra.dsn import Dsn
 from app.infra.ids import public
@@ -102,6 +102,7 @@ async def _database(settings: Settings, place: Place) -> list[Finding]:
         checks: tuple[tuple[str, Callable[[Runtime], Awaitable[list[Finding]]]], ...] = (
             ("clock", _clock),
             ("keys", _keys),
+            ("restore", _restore),
             ("workers", _workers),
             ("kassas", _kassas),
             ("sources", _sources),
@@ -126,6 +127,15 @@ async def _version(place: Place) -> Finding:
     if version.major < _OLDEST_POSTGRES:
         return Finding("database", Verdict.FAILED, told, f"Use PostgreSQL {_OLDEST_POSTGRES} or newer.")
     return Finding("database", Verdict.OK, told)
+
+
+async def _restore(runtime: Runtime) -> list[Finding]:
+    found = await installation.present(runtime.database)
+    if found is None or found.opened_at is None:
+        return [Finding("restore", Verdict.OK, "no restore is being caught up with")]
+    told = f"since {found.opened_at:%d.%m.%Y %H:%M} UTC first sends are looked up before (epoch {found.epoch})"
+    fix = "When every source has repeated its payments: crm-kassa restored --close, then restart the workers."
+    return [Finding("restore", Verdict.WARNING, told, fix)]
 
 
 async def _clock(runtime: Runtime) -> list[Finding]:

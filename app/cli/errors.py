@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from typer.core import TyperGroup
 
 from app.cli.say import err
-from app.db.unit_of_work import sqlstate
+from app.db.unit_of_work import is_lost, sqlstate
 from app.domain.errors import Invalid, KassaError
 from app.infra.crypto import CannotOpen
 from app.infra.postgres import DataDirInUse, EmbeddedPostgresError
@@ -91,6 +91,9 @@ def ending_of(error: BaseException) -> Ending | None:
             return Ending(f"KASSA_DATABASE_URL: its host has no address ({error.strerror}).", 2)
         case OSError():
             return Ending(f"The system refuses: {error}.", 1)
+        case DBAPIError() if is_lost(error):
+            # Also a server that is just starting: whoever starts us again in a moment finds it ready.
+            return Ending(f"The database does not answer: {error.orig}.", 1)
         case DBAPIError() if sqlstate(error) == _NO_RIGHTS:
             return Ending(
                 "The role of KASSA_DATABASE_URL lacks a right: migrations need the owner of the database, who may "

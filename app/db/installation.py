@@ -22,10 +22,12 @@ class Installation:
     opened_at: datetime | None
 
 
+# The timeline stands in the name of the WAL file; pg_control_checkpoint() knows a promotion only after a checkpoint.
 _IDENTITY = text("""
-SELECT s.system_identifier::text AS system_identifier, c.timeline_id AS timeline,
+SELECT system_identifier::text AS system_identifier,
+  ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer AS timeline,
   (SELECT oid::bigint FROM pg_database WHERE datname = current_database()) AS database_oid
-FROM pg_control_system() s, pg_control_checkpoint() c
+FROM pg_control_system()
 """)
 
 _FIRST = text("""
@@ -34,6 +36,8 @@ VALUES (1, :system_identifier, :timeline, :database_oid) ON CONFLICT DO NOTHING
 """)
 
 _STORED = text("SELECT * FROM installation WHERE id = 1 FOR UPDATE")
+
+_PRESENT = text("SELECT epoch, epoch_opened_at FROM installation WHERE id = 1")
 
 _OPEN = text("""
 UPDATE installation SET system_identifier = :system_identifier, timeline = :timeline, database_oid = :database_oid,
@@ -59,6 +63,13 @@ async def recognise(database: Database) -> Installation:
             reason = "this database was restored or cloned: " + ", ".join(differing) + " changed"
             return await _open(tx, dict(now), reason)
         return Installation(stored.epoch, stored.epoch_opened_at)
+
+
+async def present(database: Database) -> Installation | None:
+    """The stored epoch, nothing compared and nothing changed; None before the first worker started."""
+    async with database.pipeline() as tx:
+        row = (await tx.execute(_PRESENT)).one_or_none()
+    return None if row is None else Installation(row.epoch, row.epoch_opened_at)
 
 
 async def restored(database: Database, reason: str) -> Installation:

@@ -47,9 +47,7 @@ class Capabilities:
 
     def lookup_class(self, seconds_since_first_mark: float) -> LookupClass:
         """The class at this moment: windows close, so it is computed when acting, never once and for all."""
-        return class_at(
-            seconds_since_first_mark, dedup_seconds=self.dedup_seconds, lookup_seconds=self.lookup_seconds
-        )
+        return class_at(seconds_since_first_mark, dedup_seconds=self.dedup_seconds, lookup_seconds=self.lookup_seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,7 +205,9 @@ class Fiscalize:
             await self._hindered(job, order, found, Unknown("an earlier send of it is not proven absent"), None)
             return False
         forgotten = self._restored_at is not None and (marked_at is None or marked_at < self._restored_at)
-        for provider_id in (*earlier.earlier_ids, *([row.provider_id] if forgotten else ())):
+        # Where nobody can be asked, the provider's own refusal of an earlier id is the proof that it was not printed.
+        earlier_ids = earlier.earlier_ids if cls.looks_up else earlier.undecided_ids
+        for provider_id in (*earlier_ids, *([row.provider_id] if forgotten else ())):
             if not await self._absent(job, order, driver, cls, provider_id):
                 return False
         return True

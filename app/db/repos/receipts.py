@@ -95,12 +95,14 @@ async def of_chain(tx: Tx, merchant_id: UUID, chain_id: UUID) -> list[ReceiptRow
 class EarlierAttempts:
     """What is left unproven of a receipt: submits under its present id, and ids of earlier versions.
 
-    `evidence`: a submit or a look-up said that the provider has a document under the present id.
+    `evidence`: a submit or a look-up said that the provider has a document under the present id. `undecided_ids`: of
+    the earlier ids those that the provider itself has not refused.
     """
 
     unproven: int
     evidence: bool
     earlier_ids: tuple[str, ...]
+    undecided_ids: tuple[str, ...]
     first_marked_at: datetime | None
 
 
@@ -114,6 +116,11 @@ SELECT
   coalesce(bool_or(provider_id = :pid AND NOT proven_absent AND outcome IN {EVIDENCE}), false) AS evidence,
   array_agg(DISTINCT provider_id) FILTER (WHERE kind = 'submit' AND provider_id <> :pid AND NOT proven_absent)
     AS earlier,
+  array_agg(DISTINCT provider_id) FILTER (WHERE kind = 'submit' AND provider_id <> :pid AND NOT proven_absent
+    AND coalesce(outcome, 'unknown') NOT IN ('unavailable', 'rejected')
+    AND NOT (outcome = 'accepted' AND EXISTS (SELECT 1 FROM attempts told WHERE told.receipt_id = :rid
+      AND told.provider_id = attempts.provider_id AND told.kind = 'poll' AND told.outcome = 'rejected')))
+    AS undecided,
   min(marked_at) FILTER (WHERE kind = 'submit') AS first_marked_at
 FROM attempts WHERE receipt_id = :rid AND (CAST(:me AS uuid) IS NULL OR id <> :me)
 """)
@@ -124,7 +131,13 @@ async def earlier_attempts(
 ) -> EarlierAttempts:
     """What exchanges of this receipt other than `besides` left, as far as nobody has proven it unregistered."""
     row = (await tx.execute(_EARLIER, {"rid": receipt_id, "pid": provider_id, "me": besides})).one()
-    return EarlierAttempts(row.unproven, row.evidence, tuple(sorted(row.earlier or ())), row.first_marked_at)
+    return EarlierAttempts(
+        row.unproven,
+        row.evidence,
+        tuple(sorted(row.earlier or ())),
+        tuple(sorted(row.undecided or ())),
+        row.first_marked_at,
+    )
 
 
 async def vouch_absent(tx: Tx, receipt_id: UUID) -> None:

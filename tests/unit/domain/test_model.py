@@ -15,7 +15,8 @@ from hypothesis.stateful import (
 
 from app.domain.lifecycle import FollowUp, Happening, Status
 from app.domain.outcome import CannotTell, LookupOutcome, Scope, Unavailable, Unknown
-from tests.support.office import VISIBILITY, WIRE, Office, Order, Provider, Task
+from tests.support.office import VISIBILITY, WIRE, Office, Order, Task
+from tests.support.virtual_provider import Provider
 
 CLASSES = {
     "A": (None, None),
@@ -120,7 +121,7 @@ class Receipts(RuleBasedStateMachine):
         """Whoever works meanwhile was frozen; leases that ran out are rescued."""
         self.office.now += seconds
         for at, order, provider_id in [one for one in self.underway if one[0] <= self.office.now]:
-            self.office.provider.arrives(order, provider_id, at)
+            self.office.provider.arrives(provider_id, order.amount, at)
         self.underway = [one for one in self.underway if one[0] > self.office.now]
         self.office.rescue()
 
@@ -231,10 +232,12 @@ class Receipts(RuleBasedStateMachine):
                 self.underway.append((office.now + LATE, order, provider_id))
                 return Unknown("no answer")
             case "answer_lost":
-                office.provider.arrives(order, provider_id, office.now, shows_after)
+                office.provider.arrives(provider_id, order.amount, office.now, shows_after)
                 return Unknown("no answer")
             case _:
-                return office.provider.arrives(order, provider_id, office.now, shows_after, refuse=fault == "refused")
+                return office.provider.arrives(
+                    provider_id, order.amount, office.now, shows_after, refuse=fault == "refused"
+                )
 
 
 def test_nothing_is_printed_twice_or_lost_whatever_happens_in_whatever_order() -> None:

@@ -14,7 +14,8 @@ from app.domain.decide import Past
 from app.domain.lifecycle import FollowUp, Happening, Status
 from app.domain.outcome import CannotTell, LookupOutcome, Scope, Unavailable, Unknown
 from tests.support import office as core
-from tests.support.office import VISIBILITY, WIRE, Office, Order, Provider, Task
+from tests.support.office import VISIBILITY, WIRE, Office, Order, Task
+from tests.support.virtual_provider import Provider
 
 HOUR = 3600.0
 _LAST_EVENT = 600.0
@@ -168,7 +169,7 @@ class Simulation:
     def _arrive(self, order: Order, provider_id: str, *, refuse: bool = False) -> LookupOutcome:
         before = len(self.office.provider.ledger)
         hidden_for = self.rng.choice((0.0, 1.0, VISIBILITY - 0.1))
-        outcome = self.office.provider.arrives(order, provider_id, self.office.now, hidden_for, refuse=refuse)
+        outcome = self.office.provider.arrives(provider_id, order.amount, self.office.now, hidden_for, refuse=refuse)
         if len(self.office.provider.ledger) > before:
             self._say(f"printed {provider_id}, hidden for {hidden_for:.0f}")
             document = self.office.provider.ledger[-1]

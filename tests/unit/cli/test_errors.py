@@ -1,0 +1,25 @@
+"""Failures that a person can act on end in a sentence, not in a traceback."""
+
+import asyncpg
+import pytest
+from sqlalchemy.exc import DBAPIError
+
+from app.cli.errors import ending_of
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        asyncpg.CannotConnectNowError("the database system is starting up"),
+        asyncpg.ConnectionFailureError("server closed the connection"),
+    ],
+)
+def test_a_database_that_is_away_is_said_in_one_sentence(cause: Exception) -> None:
+    ending = ending_of(DBAPIError("SELECT 1", None, cause))
+    assert ending is not None
+    assert ending.code == 1
+    assert ending.text == f"The database does not answer: {cause}."
+
+
+def test_a_fault_of_the_program_keeps_its_traceback() -> None:
+    assert ending_of(DBAPIError("SELECT 1", None, asyncpg.UndefinedTableError("no such table"))) is None
