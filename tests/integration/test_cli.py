@@ -222,6 +222,7 @@ async def test_a_merchant_is_connected_from_the_command_line(database_url: str) 
             "database": "ok",
             "schema": "ok",
             "clock": "ok",
+            "restore": "ok",
             "keys": "ok",
             "workers": "failed",
             "kassa": "ok",
