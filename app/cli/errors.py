@@ -79,7 +79,9 @@ def ending_of(error: BaseException) -> Ending | None:
             return Ending(f"KASSA_DATABASE_URL: PostgreSQL refuses it: {error}.", 2)
         case asyncpg.PostgresConnectionError() | asyncpg.CannotConnectNowError():
             return Ending(f"The database does not answer: {error}.", 1)
-        case TimeoutError() | ConnectionError():
+        case (
+            TimeoutError() | ConnectionError() | FileNotFoundError(filename=None)
+        ):  # no socket where a server should be
             return Ending(
                 f"The database of KASSA_DATABASE_URL does not answer ({str(error) or 'no answer in time'}).", 1
             )

@@ -106,7 +106,10 @@ class Pacing:
             case Unavailable(scope=Scope.PROVIDER, cause=cause):
                 await self._count(job, kassa, cause)
             case Unavailable(cause="wire_not_sent"):
-                await self._count(job, kassa, "provider_down")
+                # Our own delay (a mark gone stale, no free connection) says nothing of the provider. Only a probe,
+                # which has to be given again, keeps the lane waiting.
+                if job.probe:
+                    await self._count(job, kassa, "provider_down")
             case Unavailable(cause="rate_limited", retry_after_seconds=seconds):
                 await self._pause(kassa, "rate_limited", seconds)
             case CannotTell(scope=Scope.KASSA):

@@ -296,3 +296,19 @@ async def test_a_branch_that_nobody_knows_holds_the_payment_until_it_is_there(wo
             "test", world.merchant_id, name="Север", external_id="north", kassa_id=world.kassa_id
         )
         await world.status(event, "fiscalized")
+
+
+async def test_our_own_slowness_does_not_pause_the_kassa(database_url: str, tmp_path: Path) -> None:
+    """A mark that went stale was not sent; it says nothing of the provider."""
+    async with open_world(database_url, tmp_path, freshness_seconds=1e-6) as world:
+        await world.pay()
+        async with world.working():
+            await world.until(lambda: _tried(world, 5))
+        assert await world.tape() == []
+        told = "SELECT count(*) FROM messages WHERE type = 'kassa.paused'"
+        assert await rows.scalar(world.runtime.database, told) == 0
+
+
+async def _tried(world: World, times: int) -> bool:
+    tried = await rows.scalar(world.runtime.database, "SELECT count(*) FROM attempts WHERE outcome = 'unavailable'")
+    return isinstance(tried, int) and tried >= times

@@ -23,3 +23,9 @@ def test_a_database_that_is_away_is_said_in_one_sentence(cause: Exception) -> No
 
 def test_a_fault_of_the_program_keeps_its_traceback() -> None:
     assert ending_of(DBAPIError("SELECT 1", None, asyncpg.UndefinedTableError("no such table"))) is None
+
+
+def test_the_missing_socket_of_a_server_is_a_database_that_does_not_answer() -> None:
+    ending = ending_of(FileNotFoundError(2, "No such file or directory"))
+    assert ending is not None
+    assert "does not answer" in ending.text

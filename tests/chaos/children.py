@@ -1,0 +1,187 @@
+"""The processes of a run: started, killed, frozen and started again by the harness, and by nobody else."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import aiohttp
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    """A port that is free now; a child that is restarted keeps it."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+class Nursery:
+    """The process that forks all others; see `tests.chaos.nursery`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: asyncio.subprocess.Process | None = None
+        self._births: deque[asyncio.Future[tuple[int, asyncio.Future[int]]]] = deque()
+        self._deaths: dict[int, asyncio.Future[int]] = {}
+        self._listener: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+
+    async def start(self) -> None:
+        with (self._folder / "nursery.log").open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "tests.chaos.nursery",
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "KASSA_TESTING": "1"},
+                cwd=ROOT,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._listener = asyncio.create_task(self._listen())
+        async with asyncio.timeout(60):
+            await self._ready.wait()
+
+    async def bear(
+        self, arguments: Sequence[str], env: Mapping[str, str], log: Path
+    ) -> tuple[int, asyncio.Future[int]]:
+        """A child's process id, and its exit code when it has one."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        birth: asyncio.Future[tuple[int, asyncio.Future[int]]] = asyncio.get_running_loop().create_future()
+        self._births.append(birth)
+        order = {"arguments": list(arguments), "env": dict(env), "log": str(log)}
+        self._process.stdin.write(json.dumps(order).encode() + b"\n")
+        await self._process.stdin.drain()
+        return await birth
+
+    async def stop(self) -> None:
+        """Ends the children that are left, by force."""
+        if self._process is None:
+            return
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        await self._process.wait()
+        if self._listener is not None:
+            await self._listener
+
+    async def _listen(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            told = json.loads(line)
+            if "ready" in told:
+                self._ready.set()
+            elif "born" in told:
+                # Both at once: a child may be dead before whoever ordered it hears of its birth.
+                death = self._deaths[told["born"]] = asyncio.get_running_loop().create_future()
+                self._births.popleft().set_result((told["born"], death))
+            else:
+                self._deaths.pop(told["dead"]).set_result(told["code"])
+
+
+class Child:
+    """One process of the program under its name, whichever incarnation; its output goes to one file."""
+
+    def __init__(
+        self, nursery: Nursery, name: str, arguments: Sequence[str], env: Mapping[str, str], folder: Path
+    ) -> None:
+        self.name = name
+        self.kills = 0
+        self.ended_by_itself = 0
+        self.pid = 0
+        self._nursery = nursery
+        self._arguments = list(arguments)
+        self._env = dict(env)
+        self.log = folder / f"{name}.log"
+        self._death: asyncio.Future[int] | None = None
+
+    @property
+    def running(self) -> bool:
+        return self._death is not None and not self._death.done()
+
+    async def start(self, **more: str) -> None:
+        self.pid, self._death = await self._nursery.bear(self._arguments, {**self._env, **more}, self.log)
+
+    async def kill(self) -> None:
+        """As a power cut would."""
+        assert self._death is not None
+        if self.running:
+            self.kills += 1
+            os.kill(self.pid, signal.SIGKILL)
+        else:
+            self.ended_by_itself += 1
+        await self._death
+
+    async def end(self, patience: float = 10.0) -> None:
+        """SIGTERM, then by force."""
+        if self._death is None or not self.running:
+            return
+        os.kill(self.pid, signal.SIGTERM)
+        done, _ = await asyncio.wait({self._death}, timeout=patience)
+        if not done:
+            os.kill(self.pid, signal.SIGKILL)
+            await self._death
+
+    def freeze(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the kernel holds it (SIGSTOP)."""
+        if not self.running:
+            return False
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+class Beside:
+    """A Python module as a process that nothing kills: the register."""
+
+    def __init__(self, module: str, argument: str, log: Path) -> None:
+        self._command = (sys.executable, "-m", module, argument)
+        self._log = log
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+                cwd=ROOT,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    async def end(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+            await self._process.wait()
+
+
+async def answering(url: str, seconds: float = 60.0) -> float:
+    """Wait until this address answers 200; returns how long that took."""
+    began = time.monotonic()
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
+        while time.monotonic() - began < seconds:
+            try:
+                async with session.get(url) as answer:
+                    if answer.status == 200:
+                        return time.monotonic() - began
+            except (aiohttp.ClientError, TimeoutError, OSError):
+                pass
+            await asyncio.sleep(0.05)
+    raise RuntimeError(f"{url} did not answer within {seconds:g} s; its log says why")
