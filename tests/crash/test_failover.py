@@ -142,6 +142,11 @@ async def _a_missing_standby_stops_every_commit(till: Till, primary: EmbeddedPos
         stuck = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep')"
 
         async def hangs() -> bool:
+            # The server takes the setting a moment after it is told: a payment pressed before that still goes through.
+            nonlocal waiting
+            if waiting.done():
+                waiting = asyncio.create_task(till.press())
+                return False
             return bool(await connection.fetchval(stuck))
 
         await till.world.until(hangs)
