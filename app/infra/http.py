@@ -18,8 +18,9 @@ import aiohttp
 import httpx
 from yarl import URL
 
+from app.infra.clock import boottime
 from app.infra.egress import EgressPolicy, GuardedResolver, Lookup
-from app.infra.http_gate import Attempt, BodyTooLarge, Clock, GatedRequest, MaybeSent, NotSent, boot_clock
+from app.infra.http_gate import Attempt, BodyTooLarge, Clock, GatedRequest, MaybeSent, NotSent
 
 __all__ = [
     "AiohttpTransport",
@@ -28,7 +29,6 @@ __all__ = [
     "MaybeSent",
     "NotSent",
     "RecordingTransport",
-    "boot_clock",
     "client_over",
     "open_http",
 ]
@@ -55,7 +55,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     """
 
     def __init__(
-        self, session: aiohttp.ClientSession, policy: EgressPolicy, clock: Clock = boot_clock, max_body: int = MAX_BODY
+        self, session: aiohttp.ClientSession, policy: EgressPolicy, clock: Clock = boottime, max_body: int = MAX_BODY
     ) -> None:
         self._session, self._policy, self._clock, self._max_body = session, policy, clock, max_body
 
@@ -191,7 +191,7 @@ async def open_http(
     ssl_context: ssl.SSLContext | None = None,
     limit: int = 200,
     limit_per_host: int = 0,
-    clock: Clock = boot_clock,
+    clock: Clock = boottime,
     lookup: Lookup | None = None,
 ) -> AsyncIterator[HttpClients]:
     """Opens the process's connections: at most `limit` kept and `limit` fresh ones (0 per host: no such limit).

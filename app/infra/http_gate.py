@@ -8,7 +8,6 @@ import errno
 import socket
 import ssl
 import struct
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Literal, cast
@@ -25,7 +24,6 @@ NotSentReason = Literal[
 MaybeSentReason = Literal["timeout", "disconnected", "protocol", "too_large", "other"]
 Clock = Callable[[], float]
 
-_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _TEXT: dict[NotSentReason | MaybeSentReason, str] = {
     "dns": "the host name could not be resolved",
     "refused": "the connection was refused",
@@ -42,11 +40,6 @@ _TEXT: dict[NotSentReason | MaybeSentReason, str] = {
     "too_large": "the answer is larger than allowed",
     "other": "the exchange broke off",
 }
-
-
-def boot_clock() -> float:
-    """Seconds since boot, counting suspension: a frozen machine or process does not stop it."""
-    return time.clock_gettime(_BOOT)
 
 
 class NotSent(httpx.TransportError):

@@ -20,8 +20,9 @@ from app.domain.decide import LookupMoment, Past, after_lookup, after_poll, afte
 from app.domain.lifecycle import Happening
 from app.domain.outcome import Fiscalized, LookupOutcome, Rejected, Scope, Unavailable, Unknown
 from app.domain.receipt import Receipt
+from app.infra.clock import boottime
 from app.infra.egress import EgressPolicy
-from app.infra.http import RecordingTransport, boot_clock, client_over, open_http
+from app.infra.http import RecordingTransport, client_over, open_http
 from app.ports.kassa import DriverContext, KassaDriver, KassaProfile
 from app.services.drivers import Tokens
 from tests.contract import golden, wire
@@ -145,7 +146,7 @@ async def play(driver: KassaDriver, exchanges: Exchanges, scenario: Scenario, st
             scenario.receipt,
             http,
             provider.url,
-            not_after=boot_clock() + fresh if scenario.call == "submit" else None,
+            not_after=boottime() + fresh if scenario.call == "submit" else None,
             deadline=deadline,
             resend=scenario.resend,
         )

@@ -31,8 +31,9 @@ from app.domain.outcome import (
     Unknown,
 )
 from app.domain.receipt import CorrectionBasis, Customer, Receipt
+from app.infra.clock import boottime
 from app.infra.egress import EgressPolicy
-from app.infra.http import HttpClients, RecordingTransport, boot_clock, client_over, open_http
+from app.infra.http import HttpClients, RecordingTransport, client_over, open_http
 from app.kassas.atol import PLUGIN
 from app.kassas.atol.services import Credentials
 from app.ports.inbound import InboundRequest
@@ -354,7 +355,7 @@ async def test_no_provider_is_certainly_not_sent(at: Bench) -> None:
 
 async def test_a_frozen_worker_does_not_send(at: Bench) -> None:
     """The token may still be fetched, the receipt may not leave."""
-    outcome = await at.submit(not_after=boot_clock() - 0.001)
+    outcome = await at.submit(not_after=boottime() - 0.001)
     assert isinstance(outcome, Unavailable)
     assert (outcome.cause, outcome.scope) == ("wire_not_sent", Scope.RECEIPT)
     assert await at.printed() == []

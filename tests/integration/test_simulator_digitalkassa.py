@@ -26,8 +26,9 @@ from app.domain.outcome import (
     Unknown,
 )
 from app.domain.receipt import CorrectionBasis, Customer, Receipt
+from app.infra.clock import boottime
 from app.infra.egress import EgressPolicy
-from app.infra.http import HttpClients, boot_clock, open_http
+from app.infra.http import HttpClients, open_http
 from app.kassas.digitalkassa import PLUGIN, Credentials
 from app.ports.inbound import InboundRequest
 from app.ports.kassa import DriverContext, KassaProfile, Mark
@@ -285,7 +286,7 @@ async def test_no_provider_is_certainly_not_sent(at: Bench) -> None:
 
 
 async def test_a_frozen_worker_does_not_send(at: Bench) -> None:
-    outcome = await at.submit(not_after=boot_clock() - 0.001)
+    outcome = await at.submit(not_after=boottime() - 0.001)
     assert isinstance(outcome, Unavailable)
     assert (outcome.cause, outcome.scope) == ("wire_not_sent", Scope.RECEIPT)
     assert isinstance(await at.lookup(), NotFound)

@@ -34,6 +34,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from app.infra.clock import boottime
 from app.infra.egress import EgressPolicy, Lookup
 from app.infra.http import (
     AiohttpTransport,
@@ -41,7 +42,6 @@ from app.infra.http import (
     MaybeSent,
     NotSent,
     RecordingTransport,
-    boot_clock,
     client_over,
     open_http,
 )
@@ -525,9 +525,9 @@ async def test_frozen_before_writing_on_a_reused_connection(peer: Peer) -> None:
 
 
 async def test_in_time(clients: HttpClients, peer: Peer) -> None:
-    assert (await post(clients, peer.url, not_after=boot_clock() + 5)).text == "hello"
+    assert (await post(clients, peer.url, not_after=boottime() + 5)).text == "hello"
     with pytest.raises(NotSent) as caught:
-        await post(clients, peer.url, not_after=boot_clock() - 0.001)
+        await post(clients, peer.url, not_after=boottime() - 0.001)
     assert caught.value.reason == "stale"
     assert len(peer.requests) == 1
 
@@ -560,7 +560,8 @@ async def test_a_process_really_stopped_during_the_handshake(start_peer: StartPe
     program = f"""
         import asyncio, ssl
         from app.infra.egress import EgressPolicy
-        from app.infra.http import NotSent, boot_clock, open_http
+        from app.infra.clock import boottime
+        from app.infra.http import NotSent, open_http
 
         async def main():
             trust = ssl.create_default_context(cafile={str(tls.certificate)!r})
@@ -568,7 +569,7 @@ async def test_a_process_really_stopped_during_the_handshake(start_peer: StartPe
                 try:
                     await clients.client().post(
                         "https://127.0.0.1:{relay.sockets[0].getsockname()[1]}/",
-                        content=b"x", extensions={{"not_after": boot_clock() + {bound}}},
+                        content=b"x", extensions={{"not_after": boottime() + {bound}}},
                     )
                 except NotSent as error:
                     print(error.reason)
