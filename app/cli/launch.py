@@ -24,9 +24,10 @@ from app.cli.files import existing_folder, remove
 from app.cli.place import Place, leave_note, open_place, required_schema
 from app.cli.server import Server, bind, serving, url_of
 from app.domain.errors import Busy
+from app.infra import heap
 from app.infra.postgres import EmbeddedPostgres, EmbeddedPostgresError
 from app.main import create_app
-from app.runtime import Runtime, open_runtime
+from app.runtime import Runtime, failpoints_of, open_runtime
 from app.settings import Settings
 from app.simulator.server import SimulatorConfig, create_simulator
 
@@ -90,7 +91,8 @@ async def launch(settings: Settings, plan: Plan, report: Report) -> AsyncIterato
         # Not before the place is ours: a second program must not take away the first one's file.
         remove(plan.ready_file)
         leave_note(place)
-        await required_schema(place, upgrade=True)
+        between_steps = failpoints_of(settings).hook("migration.between_steps")
+        await required_schema(place, upgrade=True, between_steps=between_steps)
         report(f"PostgreSQL {place.told}")
         if place.embedded is not None:
             await stack.enter_async_context(_kept_alive(place.embedded))
@@ -125,6 +127,7 @@ async def serving_api(runtime: Runtime, door: socket.socket) -> AsyncIterator[Se
         proxy_headers=True,
         forwarded_allow_ips=settings.forwarded_allow_ips,
     ) as server:
+        heap.settle()
         try:
             yield server
         finally:

@@ -10,6 +10,7 @@ from app.cli.loop import run
 from app.cli.place import join_place
 from app.cli.say import OK, examples, out
 from app.db import migrate as schema
+from app.runtime import failpoints_of
 from app.settings import Settings
 
 EXAMPLES = examples("crm-kassa migrate", "crm-kassa migrate --check", "crm-kassa migrate --to 0001")
@@ -30,13 +31,13 @@ def migrate(
 
 async def _migrate(settings: Settings, to: str, check: bool) -> None:
     async with join_place(settings) as place:
-        found, needed = await schema.current(place.url), schema.head()
+        found, needed = await schema.current(place.schema_url), schema.head()
         if check:
             if found != needed:
                 raise Stop(f"The schema is {found or 'not there yet'}, the newest is {needed}: run crm-kassa migrate.")
-            await schema.check(place.url)
+            await schema.check(place.schema_url)
             out.print(f"{OK} The schema is {found}, the newest, and its tables are as the code says.")
             return
         with out.status(f"Migrating from {found or 'nothing'} to {to} …"):
-            await schema.upgrade(place.url, to)
-        out.print(f"{OK} The schema is {await schema.current(place.url)} (it was {found or 'not there yet'}).")
+            await schema.upgrade(place.schema_url, to, failpoints_of(settings).hook("migration.between_steps"))
+        out.print(f"{OK} The schema is {await schema.current(place.schema_url)} (it was {found or 'not there yet'}).")

@@ -12,6 +12,7 @@ from app.cli.errors import Stop
 from app.cli.files import read_json, write_json
 from app.db import migrate
 from app.infra.dsn import Dsn
+from app.infra.failpoints import Hook
 from app.infra.postgres import DataDirInUse, EmbeddedPostgres
 from app.keys import Keys, SettingInvalid
 from app.runtime import Runtime, open_runtime
@@ -28,6 +29,12 @@ class Place:
     keys: Keys
     embedded: EmbeddedPostgres | None = None
     folder: Path | None = None
+    direct_url: str | None = None
+
+    @property
+    def schema_url(self) -> str:
+        """For migrations: they hold a lock of their session, which a pooler would give to somebody else."""
+        return self.direct_url or self.url
 
     @property
     def told(self) -> str:
@@ -41,8 +48,10 @@ async def open_place(settings: Settings) -> AsyncIterator[Place]:
 
     DataDirInUse when another program runs on the data folder.
     """
+    around = direct_url(settings)
     if settings.database_url is not None:
-        yield Place(_checked(settings.database_url.get_secret_value()), Keys.load(settings, generate_in=None))
+        url = _checked(settings.database_url.get_secret_value())
+        yield Place(url, Keys.load(settings, generate_in=None), direct_url=around)
         return
     async with EmbeddedPostgres(settings.data_dir) as server:
         note = server.data_dir / NOTE
@@ -87,12 +96,12 @@ async def administration(settings: Settings) -> AsyncIterator[Runtime]:
             yield runtime
 
 
-async def required_schema(place: Place, *, upgrade: bool = False) -> None:
+async def required_schema(place: Place, *, upgrade: bool = False, between_steps: Hook | None = None) -> None:
     """An embedded database is brought to the newest schema, another one only with `upgrade`; else it must have it."""
     if upgrade or place.embedded is not None:
-        await migrate.upgrade(place.url)
+        await migrate.upgrade(place.schema_url, between_steps=between_steps)
         return
-    found, needed = await migrate.current(place.url), migrate.head()
+    found, needed = await migrate.current(place.schema_url), migrate.head()
     if found != needed:
         raise Stop(
             f"The database's schema is {found or 'not there yet'}, this program needs {needed}: run crm-kassa migrate."
@@ -109,13 +118,21 @@ def required_url(settings: Settings) -> str:
     return _checked(settings.database_url.get_secret_value())
 
 
+def direct_url(settings: Settings) -> str | None:
+    """The way around a pooler, where there is one."""
+    url = settings.database_direct_url
+    if url is not None and settings.database_url is None:
+        raise SettingInvalid("KASSA_DATABASE_DIRECT_URL is the way around a pooler: set KASSA_DATABASE_URL as well.")
+    return None if url is None else _checked(url.get_secret_value(), "KASSA_DATABASE_DIRECT_URL")
+
+
 def folder_is_new(data_dir: Path) -> bool:
     """Whether no embedded database was ever made there."""
     return not (data_dir / "pg").exists()
 
 
-def _checked(url: str) -> str:
+def _checked(url: str, name: str = "KASSA_DATABASE_URL") -> str:
     try:
         return Dsn.parse(url).asyncpg_dsn
     except ValueError as wrong:
-        raise SettingInvalid(f"KASSA_DATABASE_URL: {wrong}") from None
+        raise SettingInvalid(f"{name}: {wrong}") from None

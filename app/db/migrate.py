@@ -1,7 +1,8 @@
 """Brings the schema to the newest revision, and says which revision a database has."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 from alembic import command
@@ -11,6 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
+from sqlalchemy.util import await_only
 
 from app.infra.dsn import Dsn
 
@@ -42,9 +44,12 @@ def head() -> str:
     return revision
 
 
-async def upgrade(url: str, revision: str = "head") -> None:
-    """Upgrade under an advisory lock, so that several processes that start together do it once."""
-    await _run(url, lambda cfg: command.upgrade(cfg, revision))
+async def upgrade(url: str, revision: str = "head", between_steps: Callable[[], Awaitable[None]] | None = None) -> None:
+    """Upgrade under an advisory lock, so that several processes that start together do it once.
+
+    Tests stop it at `between_steps`: after each revision's statements, right before their commit.
+    """
+    await _run(url, lambda cfg: command.upgrade(cfg, revision), between_steps)
 
 
 async def downgrade(url: str, revision: str) -> None:
@@ -66,8 +71,16 @@ async def current(url: str) -> str | None:
         await engine.dispose()
 
 
-async def _run(url: str, action: Callable[[Config], object]) -> None:
+async def _run(
+    url: str, action: Callable[[Config], object], between_steps: Callable[[], Awaitable[None]] | None = None
+) -> None:
     cfg = config()
+    if between_steps is not None:
+
+        def step(**_: Any) -> None:
+            await_only(between_steps())
+
+        cfg.attributes["on_version_apply"] = step
     engine = owner_engine(url)
 
     def go(connection: Connection) -> None:

@@ -8,20 +8,36 @@ import os
 import random
 import re
 import signal
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Self
 
 NAMES: Final = (
+    "api.before_insert",
+    "api.after_insert_before_commit",
+    "api.after_commit_before_response",
+    "inbound.after_signature",
     "worker.after_claim",
     "attempt.before_tx1",
+    "lease.renew",
     "attempt.after_tx1",
+    "provider.after_connect",
+    "provider.after_request_written",
     "provider.after_response",
     "attempt.before_tx2",
     "attempt.after_tx2",
     "readback.after_response",
+    "reconcile.mid_batch",
+    "callback.before_commit",
     "webhook.before_send",
     "webhook.after_send_before_commit",
+    "migration.between_steps",
 )
+"""In the order in which a payment passes them. `attempt.*_tx1` stand around the mark (T3), `*_tx2` around the settle
+(T4); `lease.renew` is the mark itself, the one statement that prolongs a lease, before its commit."""
+
+Hook = Callable[[], Awaitable[None]]
 
 _ENTRY = re.compile(
     r"(?P<name>[a-z_.0-9]+)=(?P<action>kill|stop|raise|sleep)(?::(?P<number>[0-9.]+))?(?:\*(?P<times>\d+))?"
@@ -62,6 +78,10 @@ class Failpoints:
     @property
     def active(self) -> tuple[str, ...]:
         return tuple(self._armed)
+
+    def hook(self, name: str) -> Hook | None:
+        """`hit` of this point for whoever is built with it; None where nothing is armed, so that it costs nothing."""
+        return partial(self.hit, name) if name in self._armed else None
 
     async def hit(self, name: str) -> None:
         """Do what a test armed here; usually nothing."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial, reduce
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 import httpx
@@ -20,7 +21,7 @@ from yarl import URL
 
 from app.infra.clock import boottime
 from app.infra.egress import EgressPolicy, GuardedResolver, Lookup
-from app.infra.http_gate import Attempt, BodyTooLarge, Clock, GatedRequest, MaybeSent, NotSent
+from app.infra.http_gate import Attempt, BodyTooLarge, Clock, GatedRequest, MaybeSent, NotSent, WireStops
 
 __all__ = [
     "AiohttpTransport",
@@ -29,6 +30,7 @@ __all__ = [
     "MaybeSent",
     "NotSent",
     "RecordingTransport",
+    "WireStops",
     "client_over",
     "open_http",
 ]
@@ -43,6 +45,7 @@ _REQUEST_FRAMING = frozenset({b"connection", b"transfer-encoding", b"content-len
 _ANSWER_FRAMING = frozenset({b"content-encoding", b"transfer-encoding", b"content-length"})
 _SECRET_NAME = re.compile(r"auth|cookie|token|secret|api[-_]?key|passw|session", re.IGNORECASE)
 _BLOT = "[redacted]"
+_ORIGINS = 4096  # of which the verdict of the policy is remembered; it depends on nothing else in a URL
 _SHORTEST_SECRET = 4  # a shorter one would blot out innocent text
 
 
@@ -55,9 +58,16 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     """
 
     def __init__(
-        self, session: aiohttp.ClientSession, policy: EgressPolicy, clock: Clock = boottime, max_body: int = MAX_BODY
+        self,
+        session: aiohttp.ClientSession,
+        policy: EgressPolicy,
+        clock: Clock = boottime,
+        max_body: int = MAX_BODY,
+        stops: WireStops | None = None,
     ) -> None:
         self._session, self._policy, self._clock, self._max_body = session, policy, clock, max_body
+        self._stops = stops
+        self._judged: set[tuple[str, bytes, int | None]] = set()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         timeouts = request.extensions.get("timeout", {})
@@ -83,11 +93,17 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             raise
 
     def _attempt(self, request: httpx.Request) -> Attempt:
-        return Attempt(self._policy, request.url.scheme, self._clock, request.extensions.get("not_after"))
+        not_after = request.extensions.get("not_after")
+        return Attempt(self._policy, request.url.scheme, self._clock, not_after, self._stops)
 
     def _target(self, url: httpx.URL) -> URL:
         """aiohttp's URL of exactly the parts that were judged."""
-        self._policy.check_url(url)
+        origin = (url.scheme, url.raw_host, url.port)
+        if origin not in self._judged:
+            self._policy.check_url(url)
+            if len(self._judged) >= _ORIGINS:
+                self._judged.clear()
+            self._judged.add(origin)
         host = url.raw_host.decode("ascii")
         path, _, query = url.raw_path.decode("ascii").partition("?")
         return URL.build(
@@ -109,7 +125,6 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             headers=[
                 (k.decode("ascii"), v.decode()) for k, v in request.headers.raw if k.lower() not in _REQUEST_FRAMING
             ],
-            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
             allow_redirects=False,
             timeout=timeout,
             trace_request_ctx=attempt,
@@ -147,16 +162,29 @@ class HttpClients:
     """The outgoing connections of a process. Transports and clients made from it are cheap and share them."""
 
     def __init__(
-        self, policy: EgressPolicy, kept: aiohttp.ClientSession, fresh: aiohttp.ClientSession, clock: Clock
+        self,
+        policy: EgressPolicy,
+        kept: aiohttp.ClientSession,
+        fresh: aiohttp.ClientSession,
+        clock: Clock,
+        stops: WireStops | None = None,
     ) -> None:
         self._policy, self._kept, self._fresh, self._clock = policy, kept, fresh, clock
+        self._stops = stops
+
+    def stopping(self, stops: WireStops) -> "HttpClients":
+        """The same connections for exchanges that a test stops in the middle; others are not touched."""
+        if stops == WireStops():
+            return self
+        return HttpClients(self._policy, self._kept, self._fresh, self._clock, stops)
 
     def transport(self, *, reuse: bool = True, max_body: int = MAX_BODY) -> AiohttpTransport:
         """`reuse=False` opens a connection per request: half as fast, but no server can be hanging up on it just then.
 
         It suits submits whose unknown outcome is dear (no deduplication at the provider) and customers' webhooks.
         """
-        return AiohttpTransport(self._kept if reuse else self._fresh, self._policy, self._clock, max_body)
+        session = self._kept if reuse else self._fresh
+        return AiohttpTransport(session, self._policy, self._clock, max_body, self._stops)
 
     def client(
         self,
@@ -170,11 +198,30 @@ class HttpClients:
         return client_over(self.transport(reuse=reuse, max_body=max_body), deadline=deadline, connect=connect)
 
 
+class _Client(httpx.AsyncClient):
+    """httpx's client without the machinery between it and its transport that we never use: no redirects, no cookies,
+    no challenges. That machinery costs as much as the exchange itself."""
+
+    async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
+        """Straight to the transport; with an `Auth` that may ask again, or redirects, in httpx's own way."""
+        auth = options.get("auth")
+        if isinstance(auth, httpx.BasicAuth):
+            request = next(auth.sync_auth_flow(request))
+        elif isinstance(auth, httpx.Auth | tuple) or request.url.userinfo or options.get("follow_redirects") is True:
+            return await super().send(request, stream=stream, **options)
+        # Asked of httpx, because that is where respx steps in.
+        response = await self._transport_for_url(request.url).handle_async_request(request)
+        response.request = request
+        if not stream:
+            await response.aread()
+        return response
+
+
 def client_over(
     transport: httpx.AsyncBaseTransport, *, deadline: float = DEADLINE_SECONDS, connect: float = CONNECT_SECONDS
 ) -> httpx.AsyncClient:
     """A client with our habits over any transport: no redirects, no cookies, no environment. Builds no SSL context."""
-    return httpx.AsyncClient(
+    return _Client(
         transport=transport,
         timeout=httpx.Timeout(deadline, connect=connect),
         headers={"Accept-Encoding": "identity", "User-Agent": "crm-kassa"},
@@ -218,6 +265,7 @@ def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=connector,
         request_class=GatedRequest,
+        skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         trace_configs=[trace],
@@ -300,9 +348,11 @@ class RecordingTransport(httpx.AsyncBaseTransport):
         await self._inner.aclose()
 
     def _url(self, url: httpx.URL) -> str:
-        url = url.copy_with(userinfo=b"")
-        for name in [name for name in url.params if _SECRET_NAME.search(name)]:
-            url = url.copy_set_param(name, _BLOT)
+        if url.userinfo:
+            url = url.copy_with(userinfo=b"")
+        if url.query:
+            for name in [name for name in url.params if _SECRET_NAME.search(name)]:
+                url = url.copy_set_param(name, _BLOT)
         return self._text(str(url))
 
     def _headers(self, headers: httpx.Headers) -> tuple[tuple[str, str], ...]:

@@ -8,8 +8,9 @@ import errno
 import socket
 import ssl
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import aiohttp
@@ -70,11 +71,25 @@ class _Failed(Exception):
     """Carries aiohttp's error past aiohttp's own retry, which repeats GET, PUT and DELETE on a broken connection."""
 
 
+@dataclass(frozen=True, slots=True)
+class WireStops:
+    """Where a test may end or hold up an exchange; in a normal start nowhere.
+
+    `connected`: a connection is there and no byte of the request written. `written`: the kernel has the whole request.
+    """
+
+    connected: Callable[[], Awaitable[None]] | None = None
+    written: Callable[[], Awaitable[None]] | None = None
+
+
 class Attempt:
     """One try on one connection, and the facts about it: whether its first byte passed, and by what it was stopped."""
 
-    def __init__(self, policy: EgressPolicy, scheme: str, clock: Clock, not_after: float | None) -> None:
+    def __init__(
+        self, policy: EgressPolicy, scheme: str, clock: Clock, not_after: float | None, stops: WireStops | None = None
+    ) -> None:
         self._policy, self._scheme, self._clock, self._not_after = policy, scheme, clock, not_after
+        self.stops = stops
         self._transport: asyncio.Transport | None = None
         self._written = self._closed = False
         self.queued = self.reused = self.stale = False
@@ -121,6 +136,12 @@ class Attempt:
         if self._not_after is not None and self._clock() > self._not_after:
             self.stale = self._closed = True
             raise _GateClosed
+
+    async def flushed(self) -> None:
+        """Return when no byte waits in this process."""
+        # A transport tells only its protocol when its buffer has emptied, and that is aiohttp's.
+        while self._transport is not None and self._transport.get_write_buffer_size():  # noqa: ASYNC110
+            await asyncio.sleep(0)
 
     def finish(self) -> None:
         """The whole answer was read."""
@@ -179,7 +200,21 @@ class GatedRequest(aiohttp.ClientRequest):
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         self.attempt.enter(conn)
+        if self.attempt.stops is not None:
+            return await self._stopping_send(conn, self.attempt.stops)
         return await super().send(conn)
+
+    async def _stopping_send(self, conn: Connection, stops: WireStops) -> aiohttp.ClientResponse:
+        if stops.connected is not None:
+            await stops.connected()
+        response = await super().send(conn)
+        if stops.written is not None:
+            # aiohttp writes the body in a task of its own, and uvloop hands it to the kernel a turn later.
+            if self._writer is not None:
+                await asyncio.wait({self._writer})
+            await self.attempt.flushed()
+            await stops.written()
+        return response
 
 
 def _not_sent_reason(error: BaseException, queued: bool) -> NotSentReason:

@@ -20,6 +20,7 @@ from app.domain.backoff import retry_delay
 from app.domain.contact import mask_contacts
 from app.domain.errors import Busy, DuplicateEvent, Invalid, NotFound, SignatureInvalid
 from app.infra.crypto import SecretBox, aad
+from app.infra.failpoints import Failpoints
 from app.infra.http import HttpClients
 from app.infra.ids import new_id, parse
 from app.infra.metrics import Metrics
@@ -47,6 +48,7 @@ class Inbound:
         http: HttpClients,
         box: SecretBox,
         metrics: Metrics,
+        failpoints: Failpoints,
         retry_base_seconds: float = 5.0,
         retry_cap_seconds: float = 600.0,
     ) -> None:
@@ -57,6 +59,7 @@ class Inbound:
         self._http = http.client()
         self._box = box
         self._metrics = metrics
+        self._failpoints = failpoints
         self._base = retry_base_seconds
         self._cap = retry_cap_seconds
 
@@ -75,6 +78,7 @@ class Inbound:
                 raise SignatureInvalid("the signature does not match")
             case _:
                 self._metrics.notifications_received.labels(source.kind, "genuine").inc()
+        await self._failpoints.hit("inbound.after_signature")
         try:
             await self._store(source, part, request)
         except Busy:
@@ -95,6 +99,7 @@ class Inbound:
             hint = self._kassas.get(kassa.provider).callback_hint(request)
             if hint is not None:
                 await notifications.hint(tx, kassa.merchant_id, kassa.id, hint)
+                await self._failpoints.hit("callback.before_commit")
 
     async def run(self, job: Job) -> None:
         """Act on a stored notification."""
