@@ -266,8 +266,8 @@ def replay_writes_anew() -> None:
 
     replay = Idempotency._replay
 
-    def anew(self: Any, stored: Any, fingerprint: bytes) -> Any:
-        answer = replay(self, stored, fingerprint)
+    def anew(self: Any, *about: Any) -> Any:
+        answer = replay(self, *about)
         return replace(answer, body=json.dumps(json.loads(answer.body)).encode())
 
     _replace(Idempotency, "_replay", anew)

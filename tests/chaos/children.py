@@ -1,6 +1,7 @@
 """The processes of a run: started, killed, frozen and started again by the harness, and by nobody else."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -33,6 +34,7 @@ class Nursery:
         self._deaths: dict[int, asyncio.Future[int]] = {}
         self._listener: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
+        self.cpu: dict[int, float] = {}
 
     async def start(self) -> None:
         with (self._folder / "nursery.log").open("ab") as log:
@@ -86,6 +88,7 @@ class Nursery:
                 death = self._deaths[told["born"]] = asyncio.get_running_loop().create_future()
                 self._births.popleft().set_result((told["born"], death))
             else:
+                self.cpu[told["dead"]] = told["cpu"]
                 self._deaths.pop(told["dead"]).set_result(told["code"])
 
 
@@ -99,6 +102,7 @@ class Child:
         self.kills = 0
         self.ended_by_itself = 0
         self.pid = 0
+        self._pids: list[int] = []
         self._nursery = nursery
         self._arguments = list(arguments)
         self._env = dict(env)
@@ -110,15 +114,24 @@ class Child:
         return self._death is not None and not self._death.done()
 
     async def start(self, **more: str) -> None:
+        if self.pid:
+            self._pids.append(self.pid)
         self.pid, self._death = await self._nursery.bear(self._arguments, {**self._env, **more}, self.log)
+
+    @property
+    def cpu(self) -> float:
+        """Seconds of all incarnations that have ended."""
+        return sum(self._nursery.cpu.get(pid, 0.0) for pid in (*self._pids, self.pid))
 
     async def kill(self) -> None:
         """As a power cut would."""
         assert self._death is not None
-        if self.running:
-            self.kills += 1
+        try:
+            if not self.running:
+                raise ProcessLookupError
             os.kill(self.pid, signal.SIGKILL)
-        else:
+            self.kills += 1
+        except ProcessLookupError:
             self.ended_by_itself += 1
         await self._death
 
@@ -126,24 +139,30 @@ class Child:
         """SIGTERM, then by force."""
         if self._death is None or not self.running:
             return
-        os.kill(self.pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGTERM)
         done, _ = await asyncio.wait({self._death}, timeout=patience)
         if not done:
             os.kill(self.pid, signal.SIGKILL)
             await self._death
 
     def freeze(self) -> None:
-        os.kill(self.pid, signal.SIGSTOP)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        os.kill(self.pid, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGCONT)
 
     @property
     def frozen(self) -> bool:
         """Whether the kernel holds it (SIGSTOP)."""
         if not self.running:
             return False
-        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        try:
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        except (FileNotFoundError, ProcessLookupError):  # dead, and its nursery has not told us yet
+            return False
 
 
 class Beside:
@@ -160,7 +179,7 @@ class Beside:
                 *self._command,
                 env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
                 cwd=ROOT,
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=asyncio.subprocess.PIPE,  # ends with us
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import json
+import os
 import re
+import subprocess
 import time
 import traceback
 from collections import Counter
@@ -16,14 +18,15 @@ import asyncpg
 
 from app.db import migrate
 from app.infra.ids import new_id
-from app.infra.postgres import EmbeddedPostgres
 from app.keys import Keys, generate
 from app.runtime import open_runtime
 from app.services.kassas import NewKassa
 from app.services.principal import Principal
 from app.settings import Settings
-from tests.chaos import bugs, personalities
-from tests.chaos.children import Beside, Child, Nursery, answering, free_port
+from tests.chaos import bugs, clock, personalities
+from tests.chaos.children import ROOT, Beside, Child, Nursery, answering, free_port
+from tests.chaos.contract import Contract
+from tests.chaos.databases import Databases
 from tests.chaos.load import Clients, plan
 from tests.chaos.personalities import CLASSES, FRESHNESS_SECONDS, VISIBILITY_SECONDS
 from tests.chaos.proxy import FaultProxy
@@ -57,18 +60,23 @@ SETTINGS: dict[str, Any] = {
 }
 
 PROVIDER_MIX = {
-    "drop_after": 0.03,
+    "drop_after": 0.05,
     "error_after": 0.02,
     "error_before": 0.02,
     "hang": 0.02,
-    "slow": 0.015,
-    "drop_before": 0.01,
+    "slow": 0.02,
+    "drop_before": 0.02,
     "half_body": 0.02,
-    "rate_limited": 0.005,
-    "queue": 0.01,
-    "refuse": 0.01,
+    "rate_limited": 0.01,
+    "duplicate_callback": 0.01,
 }
-"""What the provider does wrong to a submit, as chances; the network before it adds the rest of the 20 %."""
+"""What the provider does wrong to a submit, as chances; 1 % of the answers besides come after their callback. In all
+20 %; the network between adds its own."""
+
+LATE_ANSWERS = 0.01
+
+HABITS = {"queue": 0.01, "refuse": 0.01, "lose_callback": 0.05}
+"""What a provider may do: print later, refuse for good, forget a callback."""
 
 PARAMS = {
     "hang": {"seconds": 3},
@@ -104,6 +112,9 @@ class Plan:
     api_kills: int = 3
     database_kills: int = 2
     freezes: int = 1
+    failovers: int = 0
+    clock_steps: bool = True
+    endpoint_faults: bool = True
     network_faults: bool = True
     refunds: bool = True
     quiet_seconds: float = 60.0
@@ -123,7 +134,16 @@ class Plan:
             api_kills=self.api_kills,
             database_kills=self.database_kills,
             freezes=self.freezes,
+            failovers=self.failovers,
+            clock_steps=self.clock_steps,
+            dead_endpoint=1 if self.endpoint_faults else None,
+            gone_endpoint=self.gone_endpoint,
         )
+
+    @property
+    def gone_endpoint(self) -> int | None:
+        """The second endpoint of the first merchant: the other one must hear that it was switched off."""
+        return self.merchants if self.endpoint_faults and self.endpoints > self.merchants else None
 
 
 @dataclass
@@ -134,6 +154,7 @@ class Facts:
     strikes: Counter[str] = field(default_factory=Counter)
     seconds_load: float = 0.0
     seconds_drain: float = 0.0
+    seconds_check: float = 0.0
     drained: bool = False
     left: str = ""
     requests: int = 0
@@ -146,10 +167,15 @@ class Facts:
     sink: dict[str, int] = field(default_factory=dict)
     died: dict[str, int] = field(default_factory=dict)
     started_without_database: int = 0
-    restart_gaps: list[float] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
     postgres: str = ""
     began: float = 0.0
+    outages: list[tuple[str, float, float]] = field(default_factory=list)
+    deviations: dict[str, int] = field(default_factory=dict)
+    broke: dict[str, int] = field(default_factory=dict)
+    answers_checked: int = 0
+    commit: str = ""
+    cpu: dict[str, float] = field(default_factory=dict)
 
 
 class Harness:
@@ -163,7 +189,7 @@ class Harness:
         self._busy: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._workers: list[Child] = []
-        self._quiet = asyncio.Event()
+        self._contract = Contract()
 
     async def __aenter__(self) -> "Harness":
         try:
@@ -178,18 +204,19 @@ class Harness:
 
     async def _start(self) -> None:
         what, folder = self.plan, self.folder
-        self._postgres = EmbeddedPostgres(folder / "postgres", durable=True)
-        self._stack.push_async_callback(self._postgres.stop)
-        await self._postgres.start()
-        self.facts.database_url = self._postgres.url
-        await migrate.upgrade(self._postgres.url)
+        self.facts.commit = _commit()
+        self._databases = Databases(folder, pair=what.failovers > 0)
+        self._stack.push_async_callback(self._databases.stop)
+        await self._databases.start(migrate.upgrade)
         self._api_port, simulator_port = free_port(), free_port()
         self._api_url = f"http://127.0.0.1:{self._api_port}"
         self._simulator_url = f"http://127.0.0.1:{simulator_port}"
         network = what.network_faults
         self._to_provider = await self._proxy("worker-provider", simulator_port, TO_PROVIDER if network else {})
         self._to_api = await self._proxy("client-api", self._api_port, TO_API if network else {})
-        self._sink = Sink(self._api_url, self._postgres.url, folder / "sink.jsonl", what.seed)
+        self._sink = Sink(
+            self._api_url, lambda: self._databases.primary.url, folder / "sink.jsonl", what.seed, self._contract
+        )
         await self._sink.start()
         self._stack.push_async_callback(self._sink.stop)
         self._to_sink = await self._proxy("worker-sink", self._sink.port, TO_SINK if network else {})
@@ -198,11 +225,17 @@ class Harness:
         await self._nursery.start()
         self._stack.push_async_callback(self._nursery.stop)
         await self._settle_in()
+        # A database is older than its first crash: what initdb wrote a moment ago would be flushed by the recovery.
+        await asyncio.to_thread(os.sync)
         if what.bug:
-            await bugs.prepare(what.bug, self._postgres.url)
+            await bugs.prepare(what.bug, self._databases.primary.url)
         self._api = self._child("api", ["api", "--port", str(self._api_port)])
         await self._api.start()
-        self._workers = [self._child(f"worker-{n}", ["worker", "--number", str(n + 1)]) for n in range(what.workers)]
+        for number in range(what.workers):
+            follows = folder / f"clock-{number}"
+            clock.step(follows, 0)
+            clocks = {"CHAOS_CLOCK": str(follows)} if what.clock_steps else {}
+            self._workers.append(self._child(f"worker-{number}", ["worker", "--number", str(number + 1)], **clocks))
         for worker in self._workers:
             await worker.start()
         await answering(f"{self._api_url}/readyz")
@@ -215,7 +248,7 @@ class Harness:
 
     async def _start_simulator(self, port: int) -> None:
         dedup, lookup = CLASSES[self.plan.letter]
-        mix = dict(PROVIDER_MIX)
+        mix = PROVIDER_MIX | HABITS
         if not lookup:
             mix.pop("queue")  # without a look-up nothing could ask for it later
         config = {
@@ -227,8 +260,8 @@ class Harness:
             "seed": self.plan.seed,
             "hide_seconds": VISIBILITY_SECONDS * 0.8,
             "lying_callbacks": 0.01,
-            "late_answers": 0.01,
-            "mix": {**mix, "duplicate_callback": 0.05, "lose_callback": 0.05},
+            "late_answers": LATE_ANSWERS,
+            "mix": mix,
             "mix_seed": int.from_bytes(self.plan.seed.encode()[:6], "big"),
             "params": PARAMS,
             "groups": [{"c_group_id": 4321 + n, "actor_token": TOKEN} for n in range(self.plan.merchants)],
@@ -253,7 +286,7 @@ class Harness:
         )
         self._env = {f"KASSA_{name.upper()}": str(value) for name, value in SETTINGS.items()}
         self._env |= made | {
-            "KASSA_DATABASE_URL": self._postgres.url,
+            "KASSA_DATABASE_URL": self._databases.url,
             "KASSA_DATA_DIR": str(self.folder / "data"),
             "KASSA_PUBLIC_URL": self._api_url,
             "CHAOS_BUG": self.plan.bug,
@@ -261,7 +294,7 @@ class Harness:
         self.facts.secrets = list(made.values())
         self._keys: list[str] = []
         keys = Keys.load(settings, generate_in=None)
-        async with open_runtime(settings, database_url=self._postgres.url, keys=keys) as runtime:
+        async with open_runtime(settings, database_url=self._databases.primary.url, keys=keys) as runtime:
             services = runtime.services
             self.facts.postgres = str(await self._ask("SHOW server_version"))
             root = Principal(new_id(), None, None, frozenset({"admin"}))
@@ -302,15 +335,17 @@ class Harness:
             max_in_flight=12,
         )
 
-    def _child(self, name: str, arguments: list[str]) -> Child:
-        child = Child(self._nursery, name, arguments, self._env, self.folder)
+    def _child(self, name: str, arguments: list[str], **more: str) -> Child:
+        child = Child(self._nursery, name, arguments, {**self._env, **more}, self.folder)
         self._stack.push_async_callback(child.end)
         return child
 
     async def play(self) -> Facts:
         """Load under strikes, then quiet; returns what was seen. The logs are complete afterwards."""
         reports = plan(self.plan.seed, self.plan.events, self.plan.merchants, self.plan.rate, self.plan.refunds)
-        clients = Clients(self._to_api.url, self._keys, self.folder / "acks.jsonl", self.plan.patience_seconds)
+        clients = Clients(
+            self._to_api.url, self._keys, self.folder / "acks.jsonl", self.plan.patience_seconds, self._contract
+        )
         striking = asyncio.create_task(self._strike(self.plan.strikes()))
         keeping = asyncio.create_task(self._keep_alive())
         began = time.monotonic()
@@ -338,6 +373,7 @@ class Harness:
             self._write_down(clients, len(reports))
         for child in (*self._workers, self._api):
             await child.end()
+        self.facts.cpu = {child.name: child.cpu for child in (*self._workers, self._api)}
         return self.facts
 
     async def _strike(self, strikes: list[Strike]) -> None:
@@ -352,15 +388,26 @@ class Harness:
                 case "kill worker" if number is not None:
                     await self._restart(number)
                 case "kill api":
+                    at = time.time()
                     self._busy.add(API)
                     await self._api.kill()
                     await self._api.start()
                     self._busy.discard(API)
-                    self._spawn(self._gap())
-                case "kill database":
-                    await self._postgres.kill()
-                    await self._postgres.start()
-                    self._spawn(self._gap())
+                    self._spawn(self._gap("kill api", at))
+                case "kill database" if not self._databases.busy:
+                    at = time.time()
+                    await self._databases.restart()
+                    self._spawn(self._gap("kill database", at))
+                case "fail over" if not self._databases.busy:
+                    self._spawn(self._fail_over())
+                case "step clock":
+                    clock.step(self.folder / f"clock-{one.number}", one.seconds)
+                case "endpoint dies":
+                    self._sink.moods[one.number] = "dead"
+                case "endpoint revives":
+                    self._sink.moods.pop(one.number, None)
+                case "endpoint answers 410":
+                    self._sink.moods[one.number] = "gone"
                 case "freeze worker" if number is not None:
                     self._spawn(self._freeze(number))
                 case "freeze worker at point" if number is not None:
@@ -381,8 +428,15 @@ class Harness:
     def _spawn(self, work: Any) -> None:
         self._tasks.add(asyncio.create_task(work))
 
-    async def _gap(self) -> None:
-        self.facts.restart_gaps.append(await answering(f"{self._api_url}/readyz"))
+    async def _gap(self, what: str, at: float) -> None:
+        """Notes when the API was ready again."""
+        await answering(f"{self._api_url}/readyz")
+        self.facts.outages.append((what, at, time.time()))
+
+    async def _fail_over(self) -> None:
+        died: list[float] = []
+        await self._databases.fail_over(lambda: died.append(time.time()))
+        await self._gap("fail over", died[0])
 
     async def _freeze(self, number: int) -> None:
         self._busy.add(number)
@@ -435,6 +489,11 @@ class Harness:
         for proxy in (self._to_provider, self._to_sink, self._to_api):
             proxy.on = False
         self._sink.on = False
+        for number, mood in list(self._sink.moods.items()):
+            if mood == "dead":
+                del self._sink.moods[number]
+        for number in range(len(self._workers)):
+            clock.step(self.folder / f"clock-{number}", 0)
         await answering(f"{self._simulator_url}/livez")
         with contextlib.suppress(RuntimeError):
             await answering(f"{self._simulator_url}/quiet", 0.1)
@@ -451,7 +510,7 @@ class Harness:
             self.facts.left = str(await self._ask(left))
 
     async def _ask(self, sql: str) -> Any:
-        connection = await asyncpg.connect(self._postgres.url)
+        connection = await asyncpg.connect(self._databases.primary.url)
         try:
             return await connection.fetchval(sql)
         finally:
@@ -464,11 +523,30 @@ class Harness:
         facts.ack_latencies = clients.latencies
         facts.network = {p.name: dict(p.played) for p in (self._to_provider, self._to_api, self._to_sink)}
         facts.sink = dict(self._sink.posts)
+        facts.database_url = self._databases.primary.url
+        facts.broke = dict(self._sink.broke)
+        facts.deviations = dict(clients.deviations + self._sink.deviations)
+        facts.answers_checked = self._contract.checked
         for child in (*self._workers, self._api):
             away = len(_AWAY_AT_START.findall(child.log.read_text(errors="replace")))
             facts.started_without_database += away
             if child.ended_by_itself > away:
                 facts.died[child.name] = child.ended_by_itself - away
+
+
+def _commit() -> str:
+    """Which commit ran, and whether something was changed since."""
+    try:
+        told = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "no git"
+    return told.stdout.strip()
 
 
 TOKEN = "canary-provider-token-7f3a91"

@@ -8,11 +8,14 @@ import hashlib
 import json
 import random
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+
+from tests.chaos.contract import Contract
 
 CANARY_EMAIL = "kanareyka.canary@example.org"
 CANARY_PHONE = "+79990001234"
@@ -118,7 +121,7 @@ def _manual(at: float, merchant: int, number: int, rng: random.Random) -> list[R
 class Clients:
     """Sends the plan at its times through `url` and writes every acknowledgement to `log`."""
 
-    def __init__(self, url: str, keys: list[str], log: Path, patience: float) -> None:
+    def __init__(self, url: str, keys: list[str], log: Path, patience: float, contract: Contract) -> None:
         self._url = url
         self._keys = keys
         self._patience = patience
@@ -128,22 +131,35 @@ class Clients:
         self.errors: dict[str, int] = {}
         self.gave_up: list[str] = []
         self.latencies: list[float] = []
+        self._error: BaseException | None = None
         self._turn = asyncio.Semaphore(IN_FLIGHT)
         self._first: dict[str, asyncio.Event] = {}
+        self._contract = contract
+        self.deviations: Counter[str] = Counter()
 
     async def run(self, reports: list[Report]) -> None:
         """Until every request of the plan has its answer."""
         connector = aiohttp.TCPConnector(limit=IN_FLIGHT)
         async with aiohttp.ClientSession(connector=connector) as session:
             began = time.monotonic()
-            tasks = []
+            tasks: set[asyncio.Task[None]] = set()
             for one in reports:
                 wait = began + one.at - time.monotonic()
                 if wait > 0:
                     await asyncio.sleep(wait)
-                tasks.append(asyncio.create_task(self._report(session, one)))
+                task = asyncio.create_task(self._report(session, one))
+                tasks.add(task)
+                task.add_done_callback(self._done)
+                task.add_done_callback(tasks.discard)
             await asyncio.gather(*tasks)
         self._log.close()
+        if self._error is not None:
+            raise self._error
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        """A client that broke is a fault of the harness; the run must not go on without it unnoticed."""
+        if not task.cancelled() and self._error is None:
+            self._error = task.exception()
 
     async def _report(self, session: aiohttp.ClientSession, one: Report) -> None:
         if one.key is not None and one.copy:
@@ -192,6 +208,9 @@ class Clients:
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=3, sock_read=10),
             ) as answer:
                 body = await answer.read()
+                wrong = self._contract.deviation("post", path, answer.status, answer.content_type, body)
+                if wrong is not None:
+                    self.deviations[wrong] += 1
                 return answer.status, body, answer.headers.get("Idempotent-Replayed") == "true"
         except (aiohttp.ClientError, TimeoutError, OSError):
             return None, b"", False

@@ -12,13 +12,16 @@ import os
 import selectors
 import signal
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 _IMPORTED = ("app.cli", "app.cli.worker_process", "app.cli.api_process", "app.main", "app.runtime", "uvicorn", "uvloop")
 
+_OURS = ("tests.chaos.bugs", "tests.chaos.clock", "tests.chaos.drivers.class_a", "app.kassas.digitalkassa")
+
 
 def main() -> None:
-    for name in (*_IMPORTED, "tests.chaos.bugs", "tests.chaos.drivers.class_a", "app.kassas.digitalkassa"):
+    for name in (*_IMPORTED, *_OURS):
         importlib.import_module(name)
     children: set[int] = set()
     awake, wake = os.pipe()
@@ -56,11 +59,11 @@ def main() -> None:
 def _reap(children: set[int]) -> None:
     with contextlib.suppress(ChildProcessError):
         while True:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            pid, status, used = os.wait4(-1, os.WNOHANG)
             if pid == 0:
                 return
             children.discard(pid)
-            _say({"dead": pid, "code": os.waitstatus_to_exitcode(status)})
+            _say({"dead": pid, "code": os.waitstatus_to_exitcode(status), "cpu": used.ru_utime + used.ru_stime})
 
 
 def _bear(order: dict[str, Any]) -> int:
@@ -85,6 +88,8 @@ def _live(order: dict[str, Any]) -> NoReturn:
         os.closerange(3, 64)
         os.environ.update(order["env"])
         sys.argv = ["crm-kassa", *order["arguments"]]
+        if os.environ.get("CHAOS_CLOCK") and os.environ.get("KASSA_TESTING"):
+            importlib.import_module("tests.chaos.clock").follow(Path(os.environ["CHAOS_CLOCK"]))
         if os.environ.get("CHAOS_BUG") and os.environ.get("KASSA_TESTING"):
             importlib.import_module("tests.chaos.bugs").plant(os.environ["CHAOS_BUG"])
         importlib.import_module("app.cli").main()

@@ -19,6 +19,7 @@ from tests.chaos.checker import Checker, Violation, collect
 from tests.chaos.harness import Facts, Harness, Plan
 
 SHOWN = 12
+"""Violations on the console; the page has more."""
 
 
 def main() -> None:
@@ -56,9 +57,11 @@ async def run(plan: Plan, folder: Path) -> tuple[Facts, Checker]:
     """One run and its check; the database is read while it still stands."""
     async with Harness(plan, folder) as harness:
         facts = await harness.play()
-        logs = await collect(folder, facts.database_url, plan.letter, facts.secrets)
+        began = time.monotonic()
+        logs = await collect(folder, facts.database_url, plan.letter, facts.secrets, plan.gone_endpoint)
     checker = Checker(logs)
     checker.run()
+    facts.seconds_check = time.monotonic() - began
     return facts, checker
 
 
@@ -68,6 +71,8 @@ def of_the_run(facts: Facts) -> list[Violation]:
     if not facts.drained:
         found.append(Violation("H", "queue", f"not empty after the quiet phase: {facts.left}"))
     found += [Violation("H", name, f"ended by itself {times} times") for name, times in facts.died.items()]
+    found += [Violation("H", "endpoints of the harness", f"{what} ({n}×)") for what, n in facts.broke.items()]
+    found += [Violation("C", "contract", f"{what} ({times}×)") for what, times in facts.deviations.items()]
     return found
 
 
@@ -84,6 +89,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         api_kills=3 if options.api_kills is None else options.api_kills,
         database_kills=2 if options.database_kills is None else options.database_kills,
         freezes=1 if options.freezes is None else options.freezes,
+        failovers=options.failovers,
         quiet_seconds=options.quiet,
         bug=options.bug,
     )
@@ -93,6 +99,7 @@ def _plan(options: argparse.Namespace) -> Plan:
             api_kills=int(seconds // 15),
             database_kills=int(seconds // 60),
             freezes=int(seconds // 60),
+            failovers=2,
             merchants=20,
             endpoints=30,
             quiet_seconds=300,
@@ -115,8 +122,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--api-kills", type=int)
     parser.add_argument("--database-kills", type=int)
     parser.add_argument("--freezes", type=int)
+    parser.add_argument("--failovers", type=int, default=0, help="takeovers by a synchronous standby")
     parser.add_argument("--quiet", type=float, default=60.0, help="seconds in which all must be done after the load")
-    parser.add_argument("--long", action="store_true", help="20 merchants, 30 endpoints, kills by the clock")
+    parser.add_argument(
+        "--long", action="store_true", help="20 merchants, 30 endpoints, two takeovers, kills by the clock"
+    )
     parser.add_argument("--bug", default="", help="plant a bug of tests/chaos/bugs.py: the run must turn red")
     parser.add_argument("--report", help="write a page for people")
     parser.add_argument("--keep", help="folder for logs and database; kept")

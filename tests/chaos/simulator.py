@@ -7,9 +7,11 @@ once, callbacks that lie, answers after their callback, and a log of every call.
 import asyncio
 import hashlib
 import json
+import os
 import random
 import re
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -60,7 +62,7 @@ class Habits:
                 self._played.setdefault((call.provider_id, call.action), []).append(fault.kind)
             return fault
 
-        Faults.take = taking  # type: ignore[method-assign]
+        Faults.take = taking  # type: ignore[method-assign,assignment]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -150,8 +152,15 @@ async def _not_found(send: Send) -> None:
     await send({"type": "http.response.body", "body": b"[]"})
 
 
+def _end_with_parent() -> None:
+    """Standard input is the harness's: it ends when that was killed and could end nothing any more."""
+    sys.stdin.read()
+    os._exit(0)
+
+
 def main() -> None:
     config = json.loads(Path(sys.argv[1]).read_text())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     settings = {"digitalkassa": {"dedup": config["dedup"], "groups": config["groups"]}}
     app = create_simulator(SimulatorConfig(tape_path=Path(config["ledger"]), settings=settings))
     simulator: Simulator = app.state.simulator

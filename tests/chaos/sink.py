@@ -6,6 +6,7 @@ import json
 import random
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,6 +16,8 @@ import asyncpg
 import standardwebhooks
 from aiohttp import web
 
+from tests.chaos.contract import Contract
+
 FAULTS = {"500": 0.06, "timeout": 0.02, "302": 0.03, "429": 0.04, "close": 0.05}
 """What goes wrong in one post of five."""
 
@@ -23,10 +26,17 @@ class Sink:
     """Endpoints `/hook/0`, `/hook/1`, …; `secrets` and `readers` (an API key each) are filled in when they are made.
 
     Every post is written down with its bytes' hash, its answer, and what was committed of the receipt at that moment;
-    one in five with what the API showed of it.
+    one in ten with what the API showed of it. `moods` makes an endpoint "dead" (cuts every call) or "gone" (410).
     """
 
-    def __init__(self, api_url: str, database_url: str, log: Path, seed: str) -> None:
+    def __init__(
+        self,
+        api_url: str,
+        database_url: str | Callable[[], str],
+        log: Path,
+        seed: str,
+        contract: Contract | None = None,
+    ) -> None:
         self._api = api_url
         self._database_url = database_url
         self._database: asyncpg.Connection | None = None
@@ -41,16 +51,20 @@ class Sink:
         self.posts: Counter[str] = Counter()
         self._runner: web.AppRunner | None = None
         self._http: aiohttp.ClientSession | None = None
+        self._contract = contract or Contract()
+        self.deviations: Counter[str] = Counter()
+        self.broke: Counter[str] = Counter()
+        self.moods: dict[int, str] = {}
 
     async def start(self) -> None:
         app = web.Application()
-        app.router.add_post("/hook/{number}", self._hook)
-        self._runner = web.AppRunner(app, access_log=None)
+        app.router.add_post("/hook/{number}", self._heard)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0, shutdown_timeout=1)
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
         self.port = self._runner.addresses[0][1]
-        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=0.8))
+        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=0.5))
 
     async def stop(self) -> None:
         assert self._runner is not None
@@ -60,6 +74,13 @@ class Sink:
             self._database.terminate()
         await self._runner.cleanup()
         self._log.close()
+
+    async def _heard(self, request: web.Request) -> web.StreamResponse:
+        try:
+            return await self._hook(request)
+        except Exception as error:
+            self.broke[repr(error)[:300]] += 1
+            raise
 
     async def _hook(self, request: web.Request) -> web.StreamResponse:
         number = int(request.match_info["number"])
@@ -73,18 +94,24 @@ class Sink:
         try:
             told = standardwebhooks.Webhook(self.secrets[number]).verify(body, dict(request.headers))
             record["verified"] = True
-        except standardwebhooks.WebhookVerificationError as wrong:
-            record["verified"], record["error"] = False, str(wrong)
+        except standardwebhooks.WebhookVerificationError as error:
+            record["verified"], record["error"] = False, str(error)
             told = json.loads(body)
         record["type"] = told["type"]
+        if (wrong := self._contract.message_deviation(told["type"], body)) is not None:
+            self.deviations[wrong] += 1
+        mood = self.moods.get(number)
         receipt = told["data"].get("receipt")
         if receipt is not None:
             record["receipt"], record["sequence"] = receipt["id"], receipt["sequence"]
-            record["seen"] = await self._committed(receipt["id"])
             self._count += 1
-            if self._count % 5 == 0:
-                record["shown"] = await self._read_back(number, receipt["id"])
-        fault = self._draw()
+            if self._count % 10 == 0 and mood is None:
+                record["seen"], record["shown"] = await asyncio.gather(
+                    self._committed(receipt["id"]), self._read_back(number, receipt["id"])
+                )
+            else:
+                record["seen"] = await self._committed(receipt["id"])
+        fault = mood or self._draw()
         record["answer"] = fault or "204"
         self.posts[record["answer"]] += 1
         self._log.write(json.dumps(record) + "\n")
@@ -110,9 +137,11 @@ class Sink:
                 return web.Response(status=302, headers={"Location": "/elsewhere"})
             case "429":
                 return web.Response(status=429, headers={"Retry-After": "1"})
-            case "close":
+            case "gone":
+                return web.Response(status=410)
+            case "close" | "dead":
                 if request.transport is not None:  # None: the worker hung up first
-                    request.transport.abort()  # type: ignore[attr-defined]
+                    request.transport.abort()
                 return web.Response(status=204)
             case _:
                 return web.Response(status=204)
@@ -122,8 +151,9 @@ class Sink:
         async with self._turn:
             try:
                 async with asyncio.timeout(1):
+                    url = self._database_url
                     if self._database is None or self._database.is_closed():
-                        self._database = await asyncpg.connect(self._database_url)
+                        self._database = await asyncpg.connect(url if isinstance(url, str) else url())
                     sql = "SELECT sequence FROM receipts WHERE id = $1"
                     found = await self._database.fetchval(sql, UUID(receipt_id.removeprefix("rcpt_")))
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
@@ -136,8 +166,14 @@ class Sink:
         headers = {"Authorization": f"Bearer {self.readers[number]}"}
         try:
             async with self._http.get(f"{self._api}/v1/receipts/{receipt_id}", headers=headers) as answer:
+                body = await answer.read()
+                wrong = self._contract.deviation(
+                    "get", "/v1/receipts/{receipt_id}", answer.status, answer.content_type, body
+                )
+                if wrong is not None:
+                    self.deviations[wrong] += 1
                 if answer.status != 200:
                     return f"HTTP {answer.status}"
-                return int((await answer.json())["sequence"])
+                return int(json.loads(body)["sequence"])
         except (aiohttp.ClientError, TimeoutError, OSError):
             return "no answer"

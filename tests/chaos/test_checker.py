@@ -64,6 +64,8 @@ def in_order() -> Logs:
             {**post, "type": "receipt.fiscalized", "receipt": f"rcpt_{receipt.hex}", "sequence": 1, "seen": 1}
         )
     logs.endpoints = {0: str(ENDPOINT)}
+    state = {"id": ENDPOINT, "merchant_id": MERCHANT, "status": "active", "disabled_reason": None, "updated_at": BEGAN}
+    logs.switched = [state]
     return logs
 
 
@@ -89,6 +91,17 @@ def sent_after_refusal(logs: Logs) -> None:
     logs.attempts.append({"receipt_id": SALE, "kind": "submit", "outcome": "rejected"})
 
 
+def taken_twice(logs: Logs) -> None:
+    """In a run that is long enough for shares."""
+    logs.sink += [logs.sink[0]] * 60
+    logs.outbox += [logs.outbox[1]] * 498
+
+
+def switched_off_untold(logs: Logs) -> None:
+    logs.switched[0].update(status="disabled", disabled_reason="gone")
+    logs.sink.append({**logs.sink[0], "answer": "gone"})
+
+
 BREACHES: list[tuple[str, Callable[[Logs], Any]]] = [
     ("I1", lambda logs: logs.events.pop()),
     ("I2", lambda logs: logs.ledger.append({**logs.ledger[0], "fd": 9})),
@@ -109,6 +122,10 @@ BREACHES: list[tuple[str, Callable[[Logs], Any]]] = [
     ("I9", lambda logs: (logs.ledger[0].update(fd=3), logs.receipts[0].update(fd=3))),
     ("I12", lambda logs: logs.texts.update(log="to kanareyka.canary@example.org")),
     ("R", sent_after_refusal),
+    ("W", taken_twice),
+    ("E", lambda logs: logs.switched[0].update(status="disabled", disabled_reason="gone")),
+    ("E", lambda logs: logs.sink.append({**logs.sink[0], "answer": "gone"})),
+    ("E", switched_off_untold),
 ]
 
 
