@@ -93,7 +93,7 @@ async def _examine(settings: Settings) -> list[Finding]:
 
 async def _database(settings: Settings, place: Place) -> list[Finding]:
     found = [await _version(place)]
-    revision, needed = await migrate.current(place.url), migrate.head()
+    revision, needed = await migrate.current(place.schema_url), migrate.head()
     if revision != needed:
         detail = f"the schema is {revision or 'not there yet'}, this program needs {needed}"
         return [*found, Finding("schema", Verdict.FAILED, detail, "Run crm-kassa migrate.")]
@@ -134,7 +134,7 @@ async def _restore(runtime: Runtime) -> list[Finding]:
     if found is None or found.opened_at is None:
         return [Finding("restore", Verdict.OK, "no restore is being caught up with")]
     told = f"since {found.opened_at:%d.%m.%Y %H:%M} UTC first sends are looked up before (epoch {found.epoch})"
-    fix = "When every source has repeated its payments: crm-kassa restored --close, then restart the workers."
+    fix = "When every source has repeated its payments: crm-kassa restored --close."
     return [Finding("restore", Verdict.WARNING, told, fix)]
 
 

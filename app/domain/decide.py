@@ -3,6 +3,7 @@
 Pure. Each rule here closes a way in which a receipt was lost or doubled (docs/adr/0004).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -74,10 +75,11 @@ def hindrance(cls: LookupClass, past: Past) -> Happening | None:
     """What stands against sending a `queued` receipt (again); None when nothing does.
 
     `cls` is that of the moment at which the request may arrive: a resend that was decided within the deduplication
-    window may have waited in a paused lane until after it.
+    window may have waited in a paused lane until after it. Class C's resend is its look-up: evidence of an earlier send
+    calls for it instead of standing against it.
     """
     if past.evidence:
-        return Happening.EVIDENCE
+        return None if cls is LookupClass.C else Happening.EVIDENCE
     if past.unproven and not cls.deduplicates:
         return Happening.EVIDENCE if cls.looks_up else Happening.UNDECIDABLE
     return None
@@ -162,11 +164,43 @@ def lookup_moment(
 
 
 def without_asking(cls: LookupClass, past: Past, *, overdue: bool) -> Happening:
-    """The way out of `unknown` where the provider cannot be asked: resend the same id if it deduplicates, else nobody
-    can know. `overdue`: resends have said nothing clear for too long."""
-    if past.evidence or not cls.deduplicates:
-        return Happening.UNDECIDABLE
+    """The way out of `unknown` where the provider cannot be asked: resend the same id if it deduplicates, which brings
+    what stands under it; else what is known already (`from_evidence`), or nobody can know. `overdue`: resends have said
+    nothing clear for too long."""
+    if not cls.deduplicates:
+        return Happening.EVIDENCE if past.evidence else Happening.UNDECIDABLE
     return Happening.OVERDUE if overdue else Happening.RESEND_DEDUPLICATED
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One exchange by which a provider said that it has our document; `sent`: it was a submit, not a question."""
+
+    found: Accepted | Fiscalized
+    sent: bool
+
+
+def may_be_two(arrivals: Sequence[Arrival], cls: LookupClass) -> bool:
+    """Whether two documents may exist: two were named, or two sends arrived where ids do not deduplicate. `cls` is that
+    of the moment at which the last of them was sent."""
+    documents = {(one.found.fiscal.fn, one.found.fiscal.fd) for one in arrivals if isinstance(one.found, Fiscalized)}
+    return len(documents) > 1 or (not cls.deduplicates and sum(one.sent for one in arrivals) > 1)
+
+
+def from_evidence(
+    arrivals: Sequence[Arrival], receipt: Receipt, cls: LookupClass
+) -> tuple[Accepted | Fiscalized | Unknown, Happening]:
+    """Class D: nobody can be asked and nothing sent again, so what a late answer said is itself adopted, if it matches
+    what we asked for. `cls` is that of the last send, as for `may_be_two`; arrivals are in their order."""
+    documents = [one.found for one in arrivals if isinstance(one.found, Fiscalized)]
+    if not arrivals:
+        return Unknown("this provider cannot be asked by our id"), Happening.UNDECIDABLE
+    if may_be_two(arrivals, cls):
+        return arrivals[-1].found, Happening.DOUBLE_SUSPECTED
+    if not documents:
+        return arrivals[-1].found, Happening.ACCEPTED
+    differing = next((one for one in documents if one.echo.differs_from(receipt)), None)
+    return (documents[0], Happening.FISCALIZED) if differing is None else (differing, Happening.MISMATCH)
 
 
 def after_lookup(

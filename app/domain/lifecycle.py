@@ -124,6 +124,9 @@ TRANSITIONS: dict[tuple[Status, Happening], Step] = {
     (_S.QUEUED, _H.SALE_NOT_FISCALIZED): Step(_S.HELD, None, _M.HELD),
     (_S.QUEUED, _H.REJECTED): _REFUSED,
     (_S.QUEUED, _H.EVIDENCE): _ASK,
+    # Asked for before a first send, in an epoch after a restore: not proven absent yet.
+    (_S.QUEUED, _H.NOT_FOUND_YET): _AGAIN,
+    (_S.QUEUED, _H.CANNOT_TELL): _AGAIN,
     (_S.QUEUED, _H.FISCALIZED): _DONE,
     (_S.QUEUED, _H.UNDECIDABLE): _ATTENTION,
     # On the wire. A refusal is final only when no earlier attempt of this id is left unproven.
@@ -185,6 +188,8 @@ TRANSITIONS: dict[tuple[Status, Happening], Step] = {
     (_S.REJECTED, _H.CANCELLED): _GIVEN_UP,
     (_S.REJECTED, _H.EVIDENCE): _ASK,
     (_S.CANCELLED, _H.EVIDENCE): _ASK,
+    # Made elsewhere, a person said, and here as well, as is known now.
+    (_S.CANCELLED, _H.DOUBLE_SUSPECTED): _ATTENTION,
     # A second document for a finished receipt: the first stays true, a person must undo the second.
     (_S.FISCALIZED, _H.DOUBLE_SUSPECTED): _ATTENTION,
 }

@@ -55,8 +55,8 @@ CAPABILITIES = Capabilities(
     ffd=frozenset({FfdVersion.V1_05, FfdVersion.V1_2}),
     operations=frozenset(Operation),
     corrections=frozenset({FfdVersion.V1_05, FfdVersion.V1_2}),
-    # A repeat of an id gives the first result; for how long is stated nowhere.
-    dedup_seconds=None,
+    # A repeat of an id gives the first result; for how long is stated nowhere, so a day is relied on and no more.
+    dedup_seconds=86_400,
     lookup_seconds=None,
     # Stated nowhere either. A group spreads receipts over several registers, so a minute is left for it to settle.
     visibility_seconds=60,
@@ -298,17 +298,21 @@ def _cannot_carry(pointer: str, why: str) -> Invalid:
     return Invalid(finding.detail, (finding,))
 
 
+# json.dumps makes an encoder for every call.
+_TEXT = json.JSONEncoder(ensure_ascii=False).encode
+
+
 def render(value: object) -> str:
     """JSON text in which a Decimal is written digit by digit: 1490.00 stays 1490.00. TypeError for a float."""
     match value:
         case Decimal():
             return format(value, "f")
         case dict():
-            return "{" + ",".join(f"{json.dumps(name)}:{render(inner)}" for name, inner in value.items()) + "}"
+            return "{" + ",".join(f"{_TEXT(name)}:{render(inner)}" for name, inner in value.items()) + "}"
         case list():
             return "[" + ",".join(map(render, value)) + "]"
         case str() | int():
-            return json.dumps(value, ensure_ascii=False)
+            return _TEXT(value)
         case _:
             raise TypeError(f"{type(value).__name__} has no place in a receipt")
 

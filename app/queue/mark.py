@@ -8,6 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from app.db.records import columns, names, unnest
+from app.db.repos.receipts import EVIDENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,8 @@ class Mark:
     """One submit about to happen: the job's lease, the receipt as it was read, the attempt that stands for it.
 
     `first_use`: the kassa had never been used when it was read, so its provider, base URL and group could still change.
+    `epoch`, `restored_at`: the epoch for which it was judged whether this may be sent. `asks`: sending again is how
+    this provider is asked, so evidence of an earlier send does not stand against it.
     """
 
     job_id: UUID
@@ -31,11 +34,16 @@ class Mark:
     provider: str = ""
     base_url: str = ""
     group_key: str = ""
+    epoch: int = 0
+    restored_at: datetime | None = None
+    asks: bool = False
 
 
 # The receipt's row is locked before the job's (lock order chain, receipt, job). The job row alone decides: rescue
 # reads jobs.marked_at, so a rescue that waited for this row sees the mark and never sends again blindly.
 # A kassa that was never used is locked before all: what is sent to its old address would be looked up at its new one.
+# An epoch that was opened or closed since this send was judged takes back the judgement; so does evidence of an earlier
+# send, which is looked for only where there was one.
 _MARK = f"""
 WITH m AS (
   SELECT * FROM {unnest(Mark, 1)} AS m({names(Mark)})
@@ -43,9 +51,15 @@ WITH m AS (
   SELECT k.id FROM kassas k JOIN m ON m.kassa_id = k.id AND m.first_use
   WHERE k.provider = m.provider AND k.base_url = m.base_url AND k.group_key = m.group_key
   ORDER BY k.id FOR NO KEY UPDATE OF k
+), present AS (
+  SELECT coalesce(max(epoch), 0) AS epoch, max(epoch_opened_at) AS opened_at FROM installation WHERE id = 1
 ), ready AS (
-  SELECT r.id FROM receipts r JOIN m ON m.receipt_id = r.id
-  WHERE r.status = 'queued' AND r.sequence = m.sequence AND r.provider_id = m.provider_id
+  SELECT r.id FROM receipts r JOIN m ON m.receipt_id = r.id CROSS JOIN present
+  WHERE r.status = 'queued' AND r.sequence = m.sequence AND r.provider_id = m.provider_id AND r.kassa_id = m.kassa_id
+    AND present.epoch = m.epoch AND present.opened_at IS NOT DISTINCT FROM m.restored_at
+    AND (r.marks = 0 OR m.asks OR NOT EXISTS (
+      SELECT 1 FROM attempts a WHERE a.receipt_id = r.id AND a.provider_id = m.provider_id
+        AND NOT a.proven_absent AND a.outcome IN {EVIDENCE}))
     AND (NOT m.first_use OR m.kassa_id IN (SELECT id FROM pinned))
   ORDER BY r.id FOR UPDATE OF r
 ), marked AS (
@@ -78,7 +92,8 @@ _MINE = "SELECT marked_at FROM jobs WHERE id = $1 AND lease_token = $2 AND marke
 
 
 async def mark(connection: asyncpg.Connection, batch: Sequence[Mark]) -> list[datetime | None]:
-    """Moment of each mark, None where the job is no longer ours, already marked, cancelled, or the receipt moved on."""
+    """Moment of each mark, None where the job is no longer ours, already marked, cancelled, or the receipt moved on;
+    where evidence of an earlier send has come, or the epoch is another than the one it was judged for."""
     ordered = sorted(batch, key=lambda one: one.receipt_id)
     rows = await connection.fetch(_MARK, *columns(Mark, ordered))
     at = {row["job_id"]: row["marked_at"] for row in rows}

@@ -1,7 +1,7 @@
 """T4: what an exchange taught, the receipt's next state, its follow-up job and its message, in one transaction.
 
 What was learned is always stored. State moves only in the name of a lease that is still held: a worker that lost its
-job changes nothing, and hears `STALE`.
+job changes nothing and hears `STALE`, and a job to act on its evidence is stored with what it was told.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class Settlement:
 
     `next_kind` None ends the job; `next_seconds` is the delay of the follow-up by the database's clock; `finishes`
     says that the receipt no longer blocks its chain; `proves_absent` that every earlier submit under this id was
-    proven unregistered. JSON members are text.
+    proven unregistered; `found` is what a provider said to have, whole. JSON members are text.
     """
 
     job_id: UUID
@@ -63,6 +63,7 @@ class Settlement:
     message_type: str | None
     message_body: bytes | None
     at: datetime
+    found: str | None = None
 
 
 class Verdict(Enum):
@@ -92,12 +93,12 @@ WITH s AS (
   SELECT a.id FROM attempts a JOIN s ON s.attempt_id = a.id WHERE a.finished_at IS NOT NULL
 ), learned AS (
   INSERT INTO attempts AS a (id, merchant_id, receipt_id, kassa_id, kind, provider_id, worker, marked_at, finished_at,
-    outcome, cause, provider_code, provider_message, evidence, exchange)
+    outcome, cause, provider_code, provider_message, evidence, exchange, found)
   SELECT attempt_id, merchant_id, receipt_id, kassa_id, attempt_kind, provider_id, worker, at, at,
-    outcome, cause, provider_code, provider_message, evidence::jsonb, exchange FROM s
+    outcome, cause, provider_code, provider_message, evidence::jsonb, exchange, found::jsonb FROM s
   ON CONFLICT (id) DO UPDATE SET finished_at = excluded.finished_at, outcome = excluded.outcome,
     cause = excluded.cause, provider_code = excluded.provider_code, provider_message = excluded.provider_message,
-    evidence = excluded.evidence, exchange = excluded.exchange,
+    evidence = excluded.evidence, exchange = excluded.exchange, found = excluded.found,
     proven_absent = a.proven_absent AND excluded.outcome NOT IN {EVIDENCE}
   WHERE a.finished_at IS NULL
 ), absent AS (
@@ -112,11 +113,19 @@ WITH s AS (
   FROM own WHERE r.id = own.receipt_id
   RETURNING r.id, r.source_id
 ), followed AS (
-  UPDATE jobs j SET kind = own.next_kind, run_at = kassa_now() + own.next_seconds * interval '1 second',
-    attempt = own.next_attempt, lease_token = NULL, lease_until = NULL, marked_at = NULL
+  -- A first send that a dead provider cost nothing keeps its place: those who paid later do not overtake it.
+  UPDATE jobs j SET kind = own.next_kind, run_at = CASE
+      WHEN own.next_kind = j.kind AND own.next_seconds = 0 THEN j.run_at
+      WHEN j.hinted AND own.next_kind = {JobKind.POLL} THEN kassa_now()
+      ELSE kassa_now() + own.next_seconds * interval '1 second' END,
+    attempt = own.next_attempt, lease_token = NULL, lease_until = NULL, marked_at = NULL, hinted = false
   FROM own WHERE j.id = own.job_id AND own.next_kind IS NOT NULL
 ), ended AS (
   DELETE FROM jobs j USING own WHERE j.id = own.job_id AND own.next_kind IS NULL
+), late AS (
+  SELECT s.attempt_id, (SELECT r.source_id FROM receipts r WHERE r.id = s.receipt_id) AS lane FROM s
+  WHERE s.job_id NOT IN (SELECT job_id FROM own) AND s.attempt_id NOT IN (SELECT id FROM known)
+    AND (s.outcome = 'fiscalized' OR (s.attempt_kind = 'submit' AND s.outcome IN {EVIDENCE}))
 ), told AS (
   INSERT INTO messages (id, merchant_id, receipt_id, type, sequence, body, created_at)
   SELECT message_id, merchant_id, receipt_id, message_type, sequence, message_body, at
@@ -138,7 +147,10 @@ WITH s AS (
   WHERE own.finishes AND (own.status <> 'fiscalized' OR EXISTS (
     SELECT 1 FROM receipts o WHERE o.chain_id = own.chain_id AND o.id <> own.receipt_id
       AND o.status IN ('queued', 'held')))
+  UNION ALL
+  SELECT kassa_uuid7(), {JobKind.EVIDENCE}, lane, NULL::uuid, attempt_id, kassa_now() FROM late
   ON CONFLICT (ref) DO NOTHING
+  RETURNING id
 ), history AS (
   INSERT INTO timeline (id, merchant_id, receipt_id, at, what, status, actor, data)
   SELECT kassa_uuid7(), s.merchant_id, s.receipt_id, s.at,
@@ -150,7 +162,8 @@ WITH s AS (
 SELECT s.job_id, held.id IS NOT NULL AS settled, known.id IS NOT NULL AND NOT EXISTS (
     SELECT 1 FROM timeline t WHERE t.receipt_id = s.receipt_id AND t.what = 'learned_late'
       AND t.data->>'attempt_id' = s.data::jsonb->>'attempt_id') AS already,
-  (SELECT pg_notify('{CHANNEL}', '') WHERE EXISTS (SELECT 1 FROM fanned))
+  (SELECT pg_notify('{CHANNEL}', '') WHERE EXISTS (SELECT 1 FROM work)
+    OR EXISTS (SELECT 1 FROM own WHERE next_kind IS NOT NULL AND next_seconds <= 0))
 FROM s LEFT JOIN held ON held.id = s.job_id LEFT JOIN known ON known.id = s.attempt_id
 """
 

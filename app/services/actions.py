@@ -29,9 +29,10 @@ from app.queue.jobs import FOLLOW_UP, RECEIPT_ORDERS, JobKind
 from app.queue.tell import tell
 from app.services.catalog import Catalog, MerchantSettings
 from app.services.customers import open_customer, open_event, seal_event
-from app.services.intake import Intake, filled_row, lacking
+from app.services.intake import Intake, lacking
 from app.services.plan import Planner
 from app.services.principal import Principal
+from app.services.receipt_rows import filled_row
 from app.services.telling import told
 from app.services.views import failure_json
 
@@ -100,6 +101,8 @@ class Actions:
         It names the sequence it saw and voids whatever look-up is under way. `found` without fiscal data asks the
         provider again; with it, the person vouches for the document.
         """
+        if not reason.strip():
+            raise Invalid("a decision needs its reason: it is kept for ever")
         settings = await self._catalog.merchant(merchant_id, fresh=True)
         async with self._database.pipeline() as tx:
             row = await self._locked(tx, merchant_id, receipt_id)
@@ -214,10 +217,10 @@ class Actions:
         if event.type is not EventType.PAYMENT_SUCCEEDED:
             raise Conflict("a refused refund is made again as a refund of its sale: POST /v1/receipts/{sale}/refund")
         source = settings.sources[row.source_id]
-        branch, _ = self._intake.place_of(settings, source, event)
+        branch, _ = self._intake.sales.place_of(settings, source, event)
         kassa = settings.kassas[row.kassa_id] if row.kassa_id else None
         before = self._planner.document(row)
-        plan = self._intake.plan(
+        plan = self._intake.sales.plan(
             settings,
             source,
             branch,
@@ -426,7 +429,7 @@ class Actions:
             tx,
             row.merchant_id,
             message.value,
-            told(message, row, self._customer(row), at),
+            told(message, row, self._customer(row), at, self._intake.links),
             at,
             receipt_id=row.id,
             sequence=row.sequence,

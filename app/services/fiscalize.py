@@ -2,17 +2,18 @@
 
 import asyncio
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
 
 from app.db.group_commit import CommitUnknown, GroupCommitter
+from app.db.installation import Installation, Known
 from app.db.repos import attempts, receipts
 from app.db.repos.receipts import ReceiptRow
 from app.db.repos.settings import KassaRow
 from app.db.unit_of_work import Database
-from app.domain.decide import LookupClass, Past, after_submit, before_send, hindrance
+from app.domain.decide import LookupClass, Past, after_submit, before_send, hindrance, lookup_moment
 from app.domain.errors import Busy
 from app.domain.lifecycle import Happening, Status
 from app.domain.outcome import CannotTell, LookupOutcome, Outcome, Scope, Unavailable, Unknown
@@ -28,6 +29,8 @@ from app.services.pacing import Pacing
 from app.services.settle import Learned, Next, Settle, failure_of
 
 log = structlog.get_logger(__name__)
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class Fiscalize:
         failpoints: Failpoints,
         freshness_seconds: float,
         wire_margin_seconds: float,
-        restored_at: datetime | None = None,
+        installation: Known,
     ) -> None:
         self._database = database
         self._marks = marks
@@ -67,7 +70,7 @@ class Fiscalize:
         self._failpoints = failpoints
         self._freshness = freshness_seconds
         self._margin = wire_margin_seconds
-        self._restored_at = restored_at
+        self._installation = installation
 
     async def run(self, job: Job, order: Order) -> None:
         """Send once, or find out why not. The receipt is `queued` and the job leased."""
@@ -76,8 +79,20 @@ class Fiscalize:
             await self._pacing.drop(job)
             return
         driver = self._drivers.driver(order.kassa.provider)
-        if not await self._safe_to_send(job, order, driver):
-            return
+        if self._installation.state.opened_at is not None:
+            # What is not sent because of an epoch meets no mark that would tell that it was closed.
+            await self._installation.changed()
+        # Once more when an epoch was opened or closed since it was judged whether this may be sent.
+        while not await self._submit(job, order, driver, self._installation.state):
+            if not await self._installation.changed():
+                log.info("fiscalize.not_marked", receipt_id=str(row.id))
+                return
+
+    async def _submit(self, job: Job, order: Order, driver: KassaDriver, epoch: Installation) -> bool:
+        """False when it could not be marked: then nothing was sent and nothing decided."""
+        row = order.row
+        if not await self._safe_to_send(job, order, driver, epoch):
+            return True
         attempt_id = new_id()
         wire = driver.capabilities.wire_seconds
         past = await self._past(row, attempt_id)
@@ -92,18 +107,21 @@ class Fiscalize:
             resend=past.unproven > 0,
         )
         await self._failpoints.hit("attempt.before_tx1")
-        marked_at = await self._mark(job, order, attempt_id, wire)
+        marked_at = await self._mark(job, order, attempt_id, driver.capabilities, epoch)
         if marked_at is None:
-            log.info("fiscalize.not_marked", receipt_id=str(row.id))
-            return
+            return False
         # A fast provider answers within the latency by which our clock lags: history must not run backwards.
         self._clock.not_before(marked_at)
         await self._failpoints.hit("attempt.after_tx1")
         outcome = await self._send(driver, order, call, wire)
         await self._failpoints.hit("provider.after_response")
         await self._conclude(job, order, driver, attempt_id, outcome, call)
+        return True
 
-    async def _mark(self, job: Job, order: Order, attempt_id: UUID, wire: float) -> datetime | None:
+    async def _mark(
+        self, job: Job, order: Order, attempt_id: UUID, can: Capabilities, epoch: Installation
+    ) -> datetime | None:
+        cls = lookup_class(can, order.row, self._clock.now(), ahead=can.wire_seconds + self._freshness)
         mark = Mark(
             job_id=job.id,
             lease_token=job.lease_token,
@@ -114,11 +132,14 @@ class Fiscalize:
             provider_id=order.row.provider_id,
             attempt_id=attempt_id,
             worker=self._settle.worker,
-            wire_seconds=int(wire + self._freshness + self._margin),
+            wire_seconds=int(can.wire_seconds + self._freshness + self._margin),
             first_use=order.kassa.first_used_at is None,
             provider=order.kassa.provider,
             base_url=order.kassa.base_url,
             group_key=order.kassa.group_key,
+            epoch=epoch.epoch,
+            restored_at=epoch.opened_at,
+            asks=cls is LookupClass.C,
         )
         try:
             return await self._marks.submit(mark)
@@ -186,37 +207,53 @@ class Fiscalize:
             else:
                 return Past(unproven=earlier.unproven, evidence=earlier.evidence)
 
-    async def _safe_to_send(self, job: Job, order: Order, driver: KassaDriver) -> bool:
+    async def _safe_to_send(self, job: Job, order: Order, driver: KassaDriver, epoch: Installation) -> bool:
         """Earlier ids are asked for before a new version is sent; what this database may have forgotten sending, too.
 
-        The class is judged for the moment at which the request may arrive.
+        The class is judged for the moment at which the request may arrive, from the first send that may have been: one
+        that was forgotten may be as old as the backup.
         """
         row, can = order.row, driver.capabilities
-        if row.marks == 0 and row.version == 1 and self._restored_at is None:
+        if row.marks == 0 and row.version == 1 and epoch.opened_at is None:
             return True
         async with self._database.pipeline() as tx:
             earlier = await receipts.earlier_attempts(tx, row.id, row.provider_id)
             marked_at = await attempts.last_marked(tx, row.id, row.provider_id)
+        forgotten = epoch.opened_at is not None and (marked_at is None or marked_at < epoch.opened_at)
         # Earlier versions are asked for as well, so the windows run from the first send of any.
-        oldest = row.changed(first_marked_at=earlier.first_marked_at or row.first_marked_at)
-        cls = lookup_class(can, oldest, self._clock.now(), ahead=can.wire_seconds + self._freshness)
+        first = earlier.first_marked_at or row.first_marked_at
+        if forgotten and first is None:
+            first = epoch.forgotten_from or _LONG_AGO
+        cls = lookup_class(
+            can, row.changed(first_marked_at=first), self._clock.now(), ahead=can.wire_seconds + self._freshness
+        )
         found = hindrance(cls, Past(earlier.unproven, earlier.evidence))
         if found is not None:
             await self._hindered(job, order, found, Unknown("an earlier send of it is not proven absent"), None)
             return False
-        forgotten = self._restored_at is not None and (marked_at is None or marked_at < self._restored_at)
         # Where nobody can be asked, the provider's own refusal of an earlier id is the proof that it was not printed.
-        earlier_ids = earlier.earlier_ids if cls.looks_up else earlier.undecided_ids
-        for provider_id in (*earlier_ids, *([row.provider_id] if forgotten else ())):
-            if not await self._absent(job, order, driver, cls, provider_id):
+        for provider_id in earlier.earlier_ids if cls.looks_up else earlier.undecided_ids:
+            if not await self._absent(job, order, driver, cls, provider_id, None):
                 return False
-        return True
+        return not forgotten or await self._absent(job, order, driver, cls, row.provider_id, epoch.opened_at)
 
-    async def _absent(self, job: Job, order: Order, driver: KassaDriver, cls: LookupClass, provider_id: str) -> bool:
-        can, present = driver.capabilities, provider_id == order.row.provider_id
+    async def _absent(
+        self,
+        job: Job,
+        order: Order,
+        driver: KassaDriver,
+        cls: LookupClass,
+        provider_id: str,
+        restored_at: datetime | None,
+    ) -> bool:
+        """Whether the provider has nothing under this id; else the receipt has got its next step already.
+
+        `restored_at`: it is the id about to be sent, which may have been sent until then.
+        """
+        can, present = driver.capabilities, restored_at is not None
         if not cls.looks_up:
-            # After a restore nobody knows when the id was first sent: only deduplication without an end protects it.
-            if present and can.dedup_seconds is None:
+            if present and cls.deduplicates:
+                # The send itself is the question: it brings what stands under the id.
                 return True
             nobody = CannotTell("this provider cannot be asked by our id")
             await self._hindered(job, order, Happening.UNDECIDABLE, nobody, None)
@@ -225,38 +262,53 @@ class Fiscalize:
         asked_at = self._clock.now()
         outcome = await look_up(driver, order, provider_id, call)
         happening = before_send(outcome, present=present)
+        follow = None
         if happening is None:
-            return not present or await self._settled_since_restore(job, can, asked_at)
-        if happening is Happening.CANNOT_TELL:
-            await self._pacing.snooze(job, self._pacing.retry(job, Unavailable("lookup_failed")).seconds)
-        else:
-            await self._hindered(job, order, happening, outcome, call)
+            wait = None if restored_at is None else await self._too_early(order, can, cls, restored_at, asked_at)
+            if wait is None:
+                return True
+            happening, follow = Happening.NOT_FOUND_YET, Next(wait, job.attempt)
+        elif happening is Happening.CANNOT_TELL:
+            seconds = self._pacing.retry(job, Unavailable("lookup_failed")).seconds
+            follow = Next(seconds, job.attempt)
+        await self._hindered(job, order, happening, outcome, call, follow, provider_id)
         return False
 
-    async def _settled_since_restore(self, job: Job, can: Capabilities, asked_at: datetime) -> bool:
-        """What was sent just before the restore may not be visible yet: its absence counts only later."""
-        if self._restored_at is None:
-            return True
-        left = self._pacing.settled_after(can) - (asked_at - self._restored_at).total_seconds()
-        if left <= 0:
-            return True
-        await self._pacing.snooze(job, left)
-        return False
+    async def _too_early(
+        self, order: Order, can: Capabilities, cls: LookupClass, restored_at: datetime, asked_at: datetime
+    ) -> float | None:
+        """Seconds until an absence counts: what was sent just before the restore may not be visible yet, and without
+        deduplication it must be confirmed. None when it counts."""
+        async with self._database.pipeline() as tx:
+            asked = await attempts.last_asked(tx, order.row.id, order.row.provider_id)
+        settled, visibility = self._pacing.settled_after(can), self._pacing.visibility(can)
+        moment = lookup_moment(restored_at, asked, asked_at, settled_after=settled, visibility=visibility)
+        if not moment.visible:
+            return settled - (asked_at - restored_at).total_seconds()
+        return None if cls.deduplicates or moment.confirmed else max(visibility, 0.1)
 
     async def _hindered(
-        self, job: Job, order: Order, happening: Happening, outcome: LookupOutcome, call: Call | None
+        self,
+        job: Job,
+        order: Order,
+        happening: Happening,
+        outcome: LookupOutcome,
+        call: Call | None,
+        follow: Next | None = None,
+        provider_id: str | None = None,
     ) -> None:
-        """Not sent, and why: the receipt goes to a look-up or to a person."""
+        """Not sent, and why: the receipt waits, or goes to a look-up or to a person."""
         kind, exchanges = ("decision", ()) if call is None else ("lookup", tuple(call.exchanges))
+        waits = happening in (Happening.NOT_FOUND_YET, Happening.CANNOT_TELL)
         await self._settle.settle(
             job,
             order.row,
             order.customer,
             Status.QUEUED,
             happening,
-            Learned(new_id(), kind, outcome, exchanges),
-            Next(),
-            failure_of(outcome, happening, self._clock.now()),
+            Learned(new_id(), kind, outcome, exchanges, provider_id=provider_id),
+            follow or Next(),
+            order.row.failure if waits else failure_of(outcome, happening, self._clock.now()),
         )
 
 

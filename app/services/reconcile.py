@@ -6,7 +6,15 @@ import structlog
 
 from app.db.repos import attempts, receipts
 from app.db.unit_of_work import Database
-from app.domain.decide import LookupClass, Past, after_lookup, lookup_moment, without_asking
+from app.domain.decide import (
+    Arrival,
+    LookupClass,
+    Past,
+    after_lookup,
+    from_evidence,
+    lookup_moment,
+    without_asking,
+)
 from app.domain.lifecycle import Happening, Status
 from app.domain.outcome import LookupOutcome, Unknown
 from app.infra.clock import DatabaseClock
@@ -57,7 +65,11 @@ class Reconcile:
             earlier = await receipts.earlier_attempts(tx, row.id, row.provider_id)
             asked = await attempts.last_asked(tx, row.id, row.provider_id)
             marked_at = await attempts.last_marked(tx, row.id, row.provider_id)
+            known = [] if cls is not LookupClass.D else await attempts.arrivals(tx, row.id, row.provider_id)
         past = Past(earlier.unproven, earlier.evidence)
+        if known:
+            await self._adopt(job, order, driver.capabilities, known, marked_at)
+            return
         if not cls.looks_up:
             await self._without_asking(job, order, driver.capabilities, cls, past)
             return
@@ -91,6 +103,8 @@ class Reconcile:
             self._follow(job, happening, driver.capabilities, outcome, marked_at, now),
             failure_of(outcome, happening, self._clock.now(), was=Status.UNKNOWN),
         )
+        # The other receipts of the claimed batch may be anywhere: asked about, settled, or not begun.
+        await self._failpoints.hit("reconcile.mid_batch")
 
     async def _without_asking(self, job: Job, order: Order, can: Capabilities, cls: LookupClass, past: Past) -> None:
         overdue = self._overdue(order.row.first_marked_at, self._clock.now())
@@ -104,6 +118,24 @@ class Reconcile:
             happening,
             Learned(new_id(), "decision", outcome),
             self._pacing.next_lookup(job, can),
+            failure_of(outcome, happening, self._clock.now()),
+        )
+
+    async def _adopt(
+        self, job: Job, order: Order, can: Capabilities, known: list[Arrival], marked_at: datetime | None
+    ) -> None:
+        """Nobody can be asked, but a worker that had lost its lease was told: its answer stands for a look-up."""
+        outcome, happening = from_evidence(
+            known, order.receipt, lookup_class(can, order.row, marked_at or job.lease_until)
+        )
+        await self._settle.settle(
+            job,
+            order.row,
+            order.customer,
+            Status.UNKNOWN,
+            happening,
+            Learned(new_id(), "decision", outcome),
+            self._pacing.poll(can, 0, None),
             failure_of(outcome, happening, self._clock.now()),
         )
 

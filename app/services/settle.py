@@ -1,6 +1,7 @@
 """Settle: turn one outcome into the receipt's next state, its follow-up and its message, and store it all at once.
 
-Every wire stage ends here. The state moves only if the lease is still held; what was learned is stored either way.
+Every wire stage ends here. The state moves only if the lease is still held; what was learned is stored either way, and
+what was learned too late gets a job of its own (`evidence.py`).
 """
 
 import asyncio
@@ -14,10 +15,9 @@ from uuid import UUID
 import structlog
 
 from app.db.group_commit import CommitUnknown, GroupCommitter
-from app.db.repos import receipts
 from app.db.repos.receipts import ReceiptRow
 from app.db.unit_of_work import Database
-from app.domain.codec import fiscal_to_json
+from app.domain.codec import fiscal_to_json, found_to_json
 from app.domain.contact import mask_contacts
 from app.domain.errors import Busy
 from app.domain.ffd import Operation
@@ -41,9 +41,9 @@ from app.infra.failpoints import Failpoints
 from app.infra.http import Exchange
 from app.infra.ids import new_id
 from app.infra.metrics import Metrics
+from app.infra.page_links import PageLinks
 from app.queue.jobs import FOLLOW_UP, Job
 from app.queue.settle import Settlement, Verdict
-from app.services import evidence
 from app.services.telling import told
 from app.services.views import failure_json
 
@@ -52,13 +52,17 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """One exchange: what it was, what came of it, and what it proves about earlier sends."""
+    """One exchange: what it was, what came of it, and what it proves about earlier sends.
+
+    `provider_id`: the id that was asked for, where it is not the receipt's present one.
+    """
 
     attempt_id: UUID
     kind: str
     outcome: LookupOutcome
     exchanges: tuple[Exchange, ...] = ()
     proves_absent: bool = False
+    provider_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,7 @@ class Settle:
         worker: str,
         failpoints: Failpoints,
         metrics: Metrics,
+        links: PageLinks,
     ) -> None:
         self._committer = committer
         self._database = database
@@ -89,6 +94,7 @@ class Settle:
         self.worker = worker
         self._failpoints = failpoints
         self._metrics = metrics
+        self._links = links
 
     async def settle(
         self,
@@ -118,9 +124,7 @@ class Settle:
         await self._failpoints.hit("attempt.after_tx2")
         self._count(job, row, happening, learned, verdict, at)
         if verdict is Verdict.STALE:
-            await self._stale(row, learned)
-        elif learned.kind == "submit" and row.marks:
-            await self._resent(row, learned)
+            log.warning("settle.stale", receipt_id=str(row.id), outcome=_name(learned.outcome))
         return verdict
 
     def _count(
@@ -140,20 +144,6 @@ class Settle:
                 self._metrics.doubles_suspected.labels(provider).inc()
             case _:
                 pass
-
-    async def _stale(self, row: ReceiptRow, learned: Learned) -> None:
-        log.warning("settle.stale", receipt_id=str(row.id), outcome=_name(learned.outcome))
-        sent = learned.kind == "submit" and isinstance(learned.outcome, Accepted | Pending)
-        if sent or isinstance(learned.outcome, Fiscalized):
-            async with self._database.pipeline() as tx:
-                await evidence.make_lookup_due(tx, self._box, row.merchant_id, row.id, self.worker)
-
-    async def _resent(self, row: ReceiptRow, learned: Learned) -> None:
-        """Evidence of the first send that came while the second was on the wire, after its past had been read."""
-        async with self._database.pipeline() as tx:
-            earlier = await receipts.earlier_attempts(tx, row.id, row.provider_id, besides=learned.attempt_id)
-            if earlier.evidence:
-                await evidence.make_lookup_due(tx, self._box, row.merchant_id, row.id, self.worker)
 
     def _settlement(
         self,
@@ -207,7 +197,7 @@ class Settle:
             attempt_id=learned.attempt_id,
             attempt_kind=learned.kind,
             kassa_id=_required(row.kassa_id),
-            provider_id=row.provider_id,
+            provider_id=learned.provider_id or row.provider_id,
             worker=self.worker,
             outcome=_name(outcome),
             cause=outcome.cause if isinstance(outcome, Rejected | Unavailable) else None,
@@ -220,8 +210,11 @@ class Settle:
             data=_json({"attempt_id": f"att_{learned.attempt_id.hex}", **_evidence(outcome)}),
             message_id=message_id,
             message_type=None if consequence.message is None else consequence.message.value,
-            message_body=None if consequence.message is None else told(consequence.message, after, customer, at),
+            message_body=None
+            if consequence.message is None
+            else told(consequence.message, after, customer, at, self._links),
             at=at,
+            found=_found(outcome),
         )
 
     def _sealed(self, row: ReceiptRow, learned: Learned) -> bytes | None:
@@ -308,6 +301,17 @@ def _evidence(outcome: LookupOutcome) -> dict[str, Any]:
         case _:
             pass
     return found
+
+
+def _found(outcome: LookupOutcome) -> str | None:
+    """What the provider says to have, whole: where it cannot be asked, a late answer is all that will ever be known."""
+    match outcome:
+        case Accepted() | Fiscalized():
+            return _json(found_to_json(outcome))
+        case Pending():
+            return _json(found_to_json(Accepted()))
+        case _:
+            return None
 
 
 def _json(value: Any) -> str:

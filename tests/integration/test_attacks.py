@@ -248,7 +248,7 @@ async def test_a_second_document_is_told_at_once(world: World) -> None:
                 " 'w2', 'fiscalized', kassa_now(), evidence || '{\"fd\": 999999}' FROM attempts"
             )
         )
-        await evidence.make_lookup_due(tx, world.runtime.keys.box, world.merchant_id, row.id, "w2")
+        await evidence.make_lookup_due(tx, world.runtime.keys.box, world.runtime.links, world.merchant_id, row.id, "w2")
     after = await world.receipt(event)
     assert (after.status, after.sequence) == ("needs_attention", 2)
     assert after.failure is not None
@@ -440,6 +440,7 @@ async def test_an_acknowledged_notification_is_never_given_up(world: World) -> N
         http=runtime.http,
         box=runtime.keys.box,
         metrics=runtime.metrics,
+        failpoints=runtime.failpoints,
     )
     await inbound.run(replace(job, attempt=1_000))
     assert await rows.scalar(database, "SELECT count(*) FROM jobs") == 1

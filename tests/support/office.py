@@ -13,6 +13,7 @@ from itertools import count
 
 from app.domain.backoff import poll_delay, retry_delay
 from app.domain.decide import (
+    Arrival,
     Asked,
     LookupClass,
     LookupMoment,
@@ -22,8 +23,10 @@ from app.domain.decide import (
     after_submit,
     before_send,
     class_at,
+    from_evidence,
     hindrance,
     lookup_moment,
+    may_be_two,
     without_asking,
 )
 from app.domain.event import EventType, PaymentEvent
@@ -279,7 +282,12 @@ class Office:
             cls = self.class_of(order, ahead=WIRE)
             if job.kind is FollowUp.RECONCILE and not cls.looks_up:
                 happening = without_asking(cls, order.past(), overdue=self._overdue(order))
-                self.settle(task, happening, "decision", Unknown("cannot be asked"), self._retry(job))
+                outcome: LookupOutcome = Unknown("cannot be asked")
+                if happening is Happening.EVIDENCE:
+                    last = self._class_of_last_send(order)
+                    outcome, happening = from_evidence(self._arrivals(order), receipt_of(order.amount), last)
+                    self._say(f"adopts {order.key}: {happening.value}")
+                self.settle(task, happening, "decision", outcome, self._retry(job))
                 return False
             return True
         if (order.marks or order.version > 1) and not self._may_send(task, lookup_fails):
@@ -410,6 +418,10 @@ class Office:
         match order.status:
             case Status.SENDING | Status.FISCALIZED:
                 return
+            case Status.ACCEPTED | Status.UNKNOWN if may_be_two(self._arrivals(order), self._class_of_last_send(order)):
+                self.jobs.pop(order.key, None)
+                self._move(order, Happening.DOUBLE_SUSPECTED)
+                return
             case Status.ACCEPTED | Status.UNKNOWN:
                 self.hint(order)
                 return
@@ -420,6 +432,20 @@ class Office:
         self._say(f"evidence for {order.key}, {order.status.value}")
         self.jobs[order.key] = Job(order, FollowUp.RECONCILE, self.now)
         self._move(order, Happening.EVIDENCE)
+
+    def _arrivals(self, order: Order) -> list[Arrival]:
+        return [
+            Arrival(one.outcome, one.kind == "submit")
+            for one in order.attempts
+            if isinstance(one.outcome, Accepted | Fiscalized)
+            and one.provider_id == order.provider_id
+            and not one.absent
+        ]
+
+    def _class_of_last_send(self, order: Order) -> LookupClass:
+        marks = [a.marked_at for a in order.attempts if a.kind == "submit" and a.provider_id == order.provider_id]
+        since = marks[-1] - (order.first_marked or marks[-1]) if marks else 0.0
+        return class_at(since, dedup_seconds=self.provider.dedup, lookup_seconds=self.provider.lookup)
 
     def _move(self, order: Order, happening: Happening) -> FollowUp | None:
         after = step(order.status, happening)

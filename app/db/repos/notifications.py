@@ -77,23 +77,34 @@ async def finish(tx: Tx, notification: Notification, status: str, note: str | No
     )
 
 
+_HINTED = text("""
+SELECT id, status FROM receipts
+WHERE provider_id = :provider_id AND merchant_id = :merchant AND kassa_id = :kassa
+  AND status IN ('sending', 'accepted', 'unknown')
+FOR UPDATE
+""")
+
+# A statement of its own, so that it sees the job as the settle left it for which the receipt's lock has waited. What is
+# being sent or asked at this moment is not disturbed: its settle finds the hint and makes the poll due.
 _HINT = text("""
-WITH r AS (
-  SELECT id, merchant_id, status FROM receipts
-  WHERE provider_id = :provider_id AND merchant_id = :merchant AND kassa_id = :kassa
-    AND status IN ('sending', 'accepted', 'unknown')
-), due AS (
-  UPDATE jobs j SET run_at = least(j.run_at, kassa_now()) FROM r
-  WHERE j.ref = r.id AND r.status = 'accepted' AND j.lease_token IS NULL RETURNING j.id
+WITH due AS (
+  UPDATE jobs SET run_at = least(run_at, kassa_now())
+  WHERE ref = :receipt AND kind = 2 AND lease_token IS NULL AND :accepted RETURNING id
+), kept AS (
+  UPDATE jobs SET hinted = true WHERE ref = :receipt AND id NOT IN (SELECT id FROM due)
 ), noted AS (
   INSERT INTO timeline (id, merchant_id, receipt_id, at, what, status, actor)
-  SELECT kassa_uuid7(), merchant_id, id, kassa_now(), 'callback_hint', NULL, 'provider' FROM r
+  VALUES (kassa_uuid7(), :merchant, :receipt, kassa_now(), 'callback_hint', NULL, 'provider')
 )
 SELECT pg_notify('kassa_jobs', '') WHERE EXISTS (SELECT 1 FROM due)
 """)
 
 
 async def hint(tx: Tx, merchant_id: UUID, kassa_id: UUID, provider_id: str) -> None:
-    """A callback named a receipt: an accepted one is polled now; one being sent or looked up only notes it, because
-    a hint never shortens a visibility delay."""
-    await tx.execute(_HINT, {"provider_id": provider_id, "merchant": merchant_id, "kassa": kassa_id})
+    """A callback named a receipt: an accepted one is polled now; one being sent, asked or looked up keeps the hint for
+    its next poll, because a hint never shortens a visibility delay. The receipt is locked as by its settle, so the
+    hint comes either before it, which then finds it, or after it."""
+    values = {"provider_id": provider_id, "merchant": merchant_id, "kassa": kassa_id}
+    for row in (await tx.execute(_HINTED, values)).all():
+        accepted = row.status == "accepted"
+        await tx.execute(_HINT, {"receipt": row.id, "merchant": merchant_id, "accepted": accepted})

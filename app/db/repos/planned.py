@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import case, func, insert, select, text, update
+from sqlalchemy import case, func, insert, or_, select, text, update
 
 from app.db.records import NewReceipt
 from app.db.repos.events import EVENT_COLUMNS, EventRow
@@ -40,7 +40,8 @@ async def add_receipt(tx: Tx, new: NewReceipt) -> None:
 
 
 async def rewrite_receipt(tx: Tx, before: ReceiptRow, new: NewReceipt, *, sequence: int) -> bool:
-    """Give a waiting receipt other content under its own id; False when it is no longer as it was read."""
+    """Give a waiting receipt other content under its own id; False when it is no longer as it was read, or was sent
+    once and would change its kassa."""
     found = await tx.execute(
         update(receipts)
         .where(
@@ -48,6 +49,8 @@ async def rewrite_receipt(tx: Tx, before: ReceiptRow, new: NewReceipt, *, sequen
             receipts.c.id == before.id,
             receipts.c.status == before.status,
             receipts.c.sequence == before.sequence,
+            # What was sent once is asked for where it was sent.
+            or_(receipts.c.marks == 0, receipts.c.kassa_id.is_not_distinct_from(new.kassa_id)),
         )
         .values(
             kassa_id=new.kassa_id,

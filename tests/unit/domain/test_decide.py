@@ -1,6 +1,7 @@
 """The rules by which nothing is printed twice, over every outcome, class, past and moment."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from app.domain.decide import (
+    Arrival,
     Asked,
     LookupClass,
     LookupMoment,
@@ -17,8 +19,10 @@ from app.domain.decide import (
     after_submit,
     before_send,
     class_at,
+    from_evidence,
     hindrance,
     lookup_moment,
+    may_be_two,
     without_asking,
 )
 from app.domain.ffd import Operation
@@ -40,6 +44,7 @@ from app.domain.receipt import Echo, FiscalData, Item, Receipt
 NOON = datetime(2026, 11, 23, 9, tzinfo=UTC)
 DOCUMENT = FiscalData(fn="9999078900000001", fd=7, fpd="123", fiscalized_at=NOON, local_time="2026-11-23T12:00:00")
 OURS, OTHER = Fiscalized(DOCUMENT), Fiscalized(DOCUMENT, echo=Echo(operation=Operation.BUY))
+SECOND = Fiscalized(replace(DOCUMENT, fd=8))
 
 submits = st.sampled_from(
     [Accepted(), OURS, OTHER, Pending(), Rejected("refused_other"), Unavailable("rate_limited"), Unknown("lost")]
@@ -113,14 +118,16 @@ def test_only_a_visible_absence_without_evidence_sends_again(
 def test_without_a_look_up_only_deduplication_sends_again(cls: LookupClass, past: Past, overdue: bool) -> None:
     if (Status.UNKNOWN, without_asking(cls, past, overdue=overdue)) in SENDS_AGAIN:
         assert cls.deduplicates
-        assert not past.evidence
         assert not overdue
 
 
 @given(classes, pasts)
 def test_nothing_unproven_is_sent_where_ids_do_not_deduplicate(cls: LookupClass, past: Past) -> None:
     free = hindrance(cls, past) is None
-    assert free == (not past.evidence and (not past.unproven or cls.deduplicates))
+    if cls is LookupClass.C:
+        assert free, "its resend is its look-up, also of what is known to have arrived"
+    else:
+        assert free == (not past.evidence and (not past.unproven or cls.deduplicates))
 
 
 @given(pasts, moments, st.booleans())
@@ -128,9 +135,34 @@ def test_class_d_is_never_sent_again_by_itself(
     receipt: Receipt, past: Past, moment: LookupMoment, overdue: bool
 ) -> None:
     assert after_submit(Unknown("lost"), receipt, LookupClass.D, past) is Happening.UNDECIDABLE
-    assert without_asking(LookupClass.D, past, overdue=overdue) is Happening.UNDECIDABLE
+    decided = without_asking(LookupClass.D, past, overdue=overdue)
+    assert decided is (Happening.EVIDENCE if past.evidence else Happening.UNDECIDABLE)
     if past.unproven:
         assert hindrance(LookupClass.D, past) is not None
+
+
+arrivals = st.lists(
+    st.builds(Arrival, st.sampled_from([Accepted("ref"), OURS, OTHER, SECOND]), sent=st.booleans()), max_size=4
+)
+
+
+@given(arrivals, classes)
+def test_what_is_known_is_adopted_once_if_it_is_ours(receipt: Receipt, known: list[Arrival], cls: LookupClass) -> None:
+    outcome, happening = from_evidence(known, receipt, cls)
+    assert (Status.UNKNOWN, happening) in TRANSITIONS
+    assert (Status.UNKNOWN, happening) not in SENDS_AGAIN
+    named = {one.found.fiscal.fd for one in known if isinstance(one.found, Fiscalized)}
+    differs = any(one.found is OTHER for one in known)
+    assert (happening is Happening.DOUBLE_SUSPECTED) == may_be_two(known, cls)
+    if len(named) > 1 or (not cls.deduplicates and sum(one.sent for one in known) > 1):
+        assert happening is Happening.DOUBLE_SUSPECTED
+    elif not known:
+        assert happening is Happening.UNDECIDABLE
+    elif named:
+        assert happening is (Happening.MISMATCH if differs else Happening.FISCALIZED)
+        assert isinstance(outcome, Fiscalized)
+    else:
+        assert (outcome, happening) == (Accepted("ref"), Happening.ACCEPTED)
 
 
 @given(classes, pasts)
