@@ -1,13 +1,14 @@
 """Group commit: callers that arrive while one commit is in flight form the next batch; no timer.
 
-One long-lived connection, one transaction per batch, and each caller is answered after its commit. With the unit of
-work this is the only place that commits.
+Long-lived connections, one transaction per batch, and each caller is answered after its commit. With the unit of work
+this is the only place that commits.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar, cast
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -25,8 +26,21 @@ class CommitUnknown(Exception):
     """The connection broke around the commit: the rows may or may not be stored."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stops:
+    """Where a test may end or hold up a batch; in a normal start nowhere."""
+
+    before_write: Callable[[], Awaitable[None]] | None = None
+    before_commit: Callable[[], Awaitable[None]] | None = None
+    after_commit: Callable[[], Awaitable[None]] | None = None
+
+
 class GroupCommitter(Generic[Row, Result]):
-    """Batches rows into one statement over one connection borrowed from the engine.
+    """Batches rows into one statement over connections borrowed from the engine, one unless `lanes` says more.
+
+    A further lane takes rows only while `share` or more wait, and no batch takes more than a lane's part of them: so
+    this process works for one part of the callers while the database stores another, and a disk that is slow to
+    commit is asked by several at once. Rows of two lanes are stored in any order, as those of two processes are.
 
     `write` gets a raw connection and a batch and returns one result per row, in order; it runs inside a transaction,
     or, with `one_statement`, in autocommit, which saves two round trips. An error
@@ -42,18 +56,24 @@ class GroupCommitter(Generic[Row, Result]):
         write: Callable[[asyncpg.Connection, Sequence[Row]], Awaitable[Sequence[Result]]],
         *,
         one_statement: bool = False,
+        lanes: int = 1,
+        share: int = 16,
         max_batch: int = 256,
         max_waiting: int = 4096,
+        stops: Stops | None = None,
     ) -> None:
         self.name = name
         self._database = database
         self._write = write
         self._one_statement = one_statement
+        self._lanes = lanes
+        self._share = share
         self._max_batch = max_batch
         self._max_waiting = max_waiting
+        self._stops = stops or Stops()
         self._waiting: deque[tuple[Row, asyncio.Future[Result]]] = deque()
-        self._flusher: asyncio.Task[None] | None = None
-        self._held: AsyncConnection | None = None
+        self._flushers: set[asyncio.Task[None]] = set()
+        self._idle: list[AsyncConnection] = []
         self._closed = False
         self.batches = 0
         self.rows = 0
@@ -69,39 +89,48 @@ class GroupCommitter(Generic[Row, Result]):
             raise Busy("too much is waiting to be stored; repeat the same request in a second")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((row, future))
-        if self._flusher is None:
-            self._flusher = asyncio.create_task(self._flush(), name=f"group-commit-{self.name}")
+        running = len(self._flushers)
+        if not running or (running < self._lanes and len(self._waiting) >= self._share):
+            self._flushers.add(asyncio.create_task(self._flush(), name=f"group-commit-{self.name}"))
         return await future
 
     async def close(self) -> None:
-        """Refuse new rows, write what waits, give the connection back."""
+        """Refuse new rows, write what waits, give the connections back."""
         self._closed = True
-        if self._flusher is not None:
-            await self._flusher
-        await self._release()
+        while self._flushers:
+            await asyncio.wait(self._flushers)
+        while self._idle:
+            await self._idle.pop().close()
 
     async def _flush(self) -> None:
+        lane = _Lane(self._database, self._idle.pop() if self._idle else None)
         try:
             while self._waiting:
                 await asyncio.sleep(0)
                 size = min(len(self._waiting), self._max_batch)
+                if self._lanes > 1:
+                    size = min(size, max(self._share, -(-size // self._lanes)))
                 batch = [self._waiting.popleft() for _ in range(size)]
-                await self._store([entry for entry in batch if not entry[1].cancelled()])
+                await self._store(lane, [entry for entry in batch if not entry[1].cancelled()])
         finally:
-            self._flusher = None
+            if lane.held is not None:
+                self._idle.append(lane.held)
+            self._flushers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
-    async def _store(self, batch: list[tuple[Row, asyncio.Future[Result]]]) -> None:
+    async def _store(self, lane: "_Lane", batch: list[tuple[Row, asyncio.Future[Result]]]) -> None:
         if not batch:
             return
         try:
-            results = await self._commit([row for row, _ in batch])
+            results = await self._commit(lane, [row for row, _ in batch])
+            if self._stops.after_commit is not None:
+                await self._stops.after_commit()
         except Exception as error:
             if (sqlstate(error) or "").startswith(_ROW_ERRORS) and len(batch) > 1:
                 for entry in batch:
-                    await self._store([entry])
+                    await self._store(lane, [entry])
                 return
             if is_lost(error) or isinstance(error, TimeoutError):
-                await self._release(broken=True)
+                await lane.release(broken=True)
                 failure: Exception = CommitUnknown(f"{self.name}: the connection broke around the commit")
                 failure.__cause__ = error
             elif is_retryable(error):
@@ -119,28 +148,42 @@ class GroupCommitter(Generic[Row, Result]):
             if not future.done():
                 future.set_result(result)
 
-    async def _commit(self, rows: Sequence[Row]) -> Sequence[Result]:
+    async def _commit(self, lane: "_Lane", rows: Sequence[Row]) -> Sequence[Result]:
         for last in (False, False, True):
-            connection = await self._connection()
+            connection = await lane.connection()
             try:
-                if self._one_statement:
+                if self._stops.before_write is not None:
+                    await self._stops.before_write()
+                # A single statement has nothing between itself and its commit, except where a test wants to stop there.
+                if self._one_statement and self._stops.before_commit is None:
                     return await self._write(connection, rows)
                 async with connection.transaction():
-                    return await self._write(connection, rows)
+                    results = await self._write(connection, rows)
+                    if self._stops.before_commit is not None:
+                        await self._stops.before_commit()
+                    return results
             except Exception as error:
                 if last or not is_retryable(error):
                     raise
         raise AssertionError("unreachable")
 
-    async def _connection(self) -> asyncpg.Connection:
-        if self._held is None:
-            self._held = await self._database.engine.connect()
-        raw = await self._held.get_raw_connection()
+
+class _Lane:
+    """One connection of the engine, taken when it is first needed and kept while it is whole."""
+
+    def __init__(self, database: Database, held: AsyncConnection | None) -> None:
+        self._database = database
+        self.held = held
+
+    async def connection(self) -> asyncpg.Connection:
+        if self.held is None:
+            self.held = await self._database.engine.connect()
+        raw = await self.held.get_raw_connection()
         connection: asyncpg.Connection = raw.driver_connection
         return connection
 
-    async def _release(self, *, broken: bool = False) -> None:
-        held, self._held = self._held, None
+    async def release(self, *, broken: bool) -> None:
+        held, self.held = self.held, None
         if held is None:
             return
         if broken:

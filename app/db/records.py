@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from operator import attrgetter
 from types import NoneType
 from typing import Any, get_args
 from uuid import UUID
@@ -115,9 +116,7 @@ class TimelineEntry:
 def columns(kind: type, rows: Iterable[Any]) -> list[list[Any]]:
     """Rows of a dataclass turned into one array per member, in the order of its declaration."""
     names = [f.name for f in fields(kind)]
-    return [list(column) for column in zip(*([getattr(row, n) for n in names] for row in rows), strict=True)] or [
-        [] for _ in names
-    ]
+    return [list(column) for column in zip(*map(attrgetter(*names), rows), strict=True)] or [[] for _ in names]
 
 
 def names(kind: type) -> str:

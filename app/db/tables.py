@@ -67,6 +67,9 @@ installation = Table(
     Column("epoch", Integer, nullable=False, server_default=text("1")),
     _maybe_at("epoch_opened_at"),
     Column("epoch_reason", Text),
+    _maybe_at("forgotten_from"),
+    _maybe_at("pruned_at"),
+    Column("exchanges_pruned_to", Uuid),
     CheckConstraint("id = 1", name="single"),
 )
 """Which database this is; another identity means a restore or a clone, and opens an epoch (design rule 9)."""
@@ -249,6 +252,25 @@ events = Table(
     _at("received_at"),
     Index("ix_events_merchant_id_received_at_id", "merchant_id", "received_at", "id"),
     Index("ix_events_chain_id", "chain_id"),
+    Index("ix_events_order_id", "merchant_id", "order_id", postgresql_where=text("order_id IS NOT NULL")),
+    Index("ix_events_payment_id", "merchant_id", "payment_id", postgresql_where=text("payment_id IS NOT NULL")),
+    Index("ix_events_source_id", "source_id", "received_at", "id"),
+    Index(
+        "ix_events_type",
+        "merchant_id",
+        "type",
+        "received_at",
+        "id",
+        postgresql_where=text("type <> 'payment.succeeded'"),
+    ),
+    Index(
+        "ix_events_unplanned",
+        "merchant_id",
+        "status",
+        "received_at",
+        "id",
+        postgresql_where=text("status <> 'planned'"),
+    ),
 )
 
 receipts = Table(
@@ -297,16 +319,35 @@ receipts = Table(
     Index("ix_receipts_event_id", "event_id", postgresql_where=text("event_id IS NOT NULL")),
     Index("ix_receipts_order_id", "merchant_id", "order_id", postgresql_where=text("order_id IS NOT NULL")),
     Index("ix_receipts_external_id", "merchant_id", "external_id", postgresql_where=text("external_id IS NOT NULL")),
-    Index("ix_receipts_email_hash", "email_hash", postgresql_where=text("email_hash IS NOT NULL")),
-    Index("ix_receipts_phone_hash", "phone_hash", postgresql_where=text("phone_hash IS NOT NULL")),
-    Index("ix_receipts_phone_tail_hash", "phone_tail_hash", postgresql_where=text("phone_tail_hash IS NOT NULL")),
+    # A fallback contact stands on every tenth receipt: in the order of the list, no search sorts what it finds.
+    Index("ix_receipts_email_hash", "email_hash", "created_at", "id", postgresql_where=text("email_hash IS NOT NULL")),
+    Index("ix_receipts_phone_hash", "phone_hash", "created_at", "id", postgresql_where=text("phone_hash IS NOT NULL")),
+    Index(
+        "ix_receipts_phone_tail_hash",
+        "phone_tail_hash",
+        "created_at",
+        "id",
+        postgresql_where=text("phone_tail_hash IS NOT NULL"),
+    ),
     Index("ix_receipts_fd", "merchant_id", "fd", postgresql_where=text("fd IS NOT NULL")),
     Index("ix_receipts_fpd", "merchant_id", "fpd", postgresql_where=text("fpd IS NOT NULL")),
+    Index("ix_receipts_kassa_id", "kassa_id", "created_at", "id", postgresql_where=text("kassa_id IS NOT NULL")),
+    Index("ix_receipts_branch_id", "branch_id", "created_at", "id", postgresql_where=text("branch_id IS NOT NULL")),
     Index(
-        "ix_receipts_open",
+        "ix_receipts_operation",
+        "merchant_id",
+        "operation",
+        "created_at",
+        "id",
+        postgresql_where=text("operation <> 'sell'"),
+    ),
+    Index(
+        "ix_receipts_unfinished",
         "status",
-        "updated_at",
-        postgresql_where=text("status IN ('held', 'queued', 'sending', 'accepted', 'unknown', 'needs_attention')"),
+        "merchant_id",
+        "created_at",
+        "id",
+        postgresql_where=text("status <> 'fiscalized'"),
     ),
 )
 
@@ -329,6 +370,7 @@ attempts = Table(
     _json("evidence"),
     Column("proven_absent", Boolean, nullable=False, server_default=text("false")),
     Column("exchange", LargeBinary),
+    _json("found"),
     Index("ix_attempts_receipt_id", "receipt_id", "marked_at"),
 )
 
@@ -361,9 +403,10 @@ jobs = Table(
     Column("lease_token", Uuid),
     _maybe_at("lease_until"),
     _maybe_at("marked_at"),
+    Column("hinted", Boolean, nullable=False, server_default=text("false")),
     UniqueConstraint("ref"),
     Index("ix_jobs_ready", "lane", "run_at", "id", postgresql_where=text("lease_token IS NULL")),
-    Index("ix_jobs_leased", "lane", "lease_until", postgresql_where=text("lease_token IS NOT NULL")),
+    Index("ix_jobs_leased", "lane", "lease_token", postgresql_where=text("lease_token IS NOT NULL")),
 )
 """Narrow and short: a finished job is deleted, a follow-up is the same row changed; so one order exists per receipt."""
 

@@ -52,27 +52,38 @@ def is_retryable(error: BaseException) -> bool:
     return sqlstate(error) in _RETRYABLE
 
 
+_TENANT = text("""
+SELECT set_config('role', 'kassa_api', true), set_config('kassa.merchant', :m, true),
+  set_config('plan_cache_mode', 'force_custom_plan', true)
+""")
+
+
 class Database:
     """One engine that owns every connection of the process.
 
     `tenant` reads as role kassa_api under row-level security; `pipeline` may cross merchants. Both commit on a clean
     exit and roll back otherwise. A database that is away raises `Busy`, which the edge answers with 503.
+
+    With `direct` the other address leads through PgBouncer in transaction mode: nothing outlives a transaction there,
+    no prepared statement and no setting, and what must outlive it (LISTEN) goes by `direct`.
     """
 
     def __init__(
         self,
         dsn: Dsn,
         *,
+        direct: Dsn | None = None,
         pool_size: int = 10,
         max_overflow: int = 5,
         pool_timeout: float = 5.0,
         command_timeout: float = 15.0,
     ) -> None:
         self.dsn = dsn
+        self._direct = direct or dsn
         self._command_timeout = command_timeout
         self.engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
-            async_creator=self.connect,
+            connect_args={"async_creator_fn": self.connect} if direct is None else self._through_a_pooler(),
             pool_size=pool_size,
             max_overflow=max_overflow,
             pool_timeout=pool_timeout,
@@ -82,7 +93,7 @@ class Database:
     async def connect(self) -> Any:
         """A raw connection as the pipeline's role; used by the engine's pool and by LISTEN."""
         return await asyncpg.connect(
-            self.dsn.asyncpg_dsn,
+            self._direct.asyncpg_dsn,
             timeout=3,
             command_timeout=self._command_timeout,
             server_settings={
@@ -92,6 +103,25 @@ class Database:
                 "idle_in_transaction_session_timeout": "30s",
                 "jit": "off",
             },
+            **self._direct.connect_kwargs,
+        )
+
+    def _through_a_pooler(self) -> dict[str, Any]:
+        """Unnamed statements only: parsed, bound and run in one go, which a pooler gives to one server."""
+        return {
+            "async_creator_fn": self._connect_to_pooler,
+            "prepared_statement_cache_size": 0,
+            "prepared_statement_name_func": lambda: "",
+        }
+
+    async def _connect_to_pooler(self) -> Any:
+        """The pooler's servers are shared: the role and its other settings are those of the login role there."""
+        return await asyncpg.connect(
+            self.dsn.asyncpg_dsn,
+            timeout=3,
+            command_timeout=self._command_timeout,
+            statement_cache_size=0,
+            server_settings={"timezone": "UTC", "application_name": "crm-kassa"},
             **self.dsn.connect_kwargs,
         )
 
@@ -103,12 +133,13 @@ class Database:
 
     @asynccontextmanager
     async def tenant(self, merchant_id: UUID) -> AsyncIterator[Tx]:
-        """A reading transaction that sees one merchant only, whatever the statement forgets."""
+        """A reading transaction that sees one merchant only, whatever the statement forgets.
+
+        Each statement is planned for its own values: a plan for any value walks a whole history where a rare one is
+        asked for.
+        """
         async with _away(), self.engine.begin() as connection:
-            await connection.execute(
-                text("SELECT set_config('role', 'kassa_api', true), set_config('kassa.merchant', :m, true)"),
-                {"m": str(merchant_id)},
-            )
+            await connection.execute(_TENANT, {"m": str(merchant_id)})
             yield connection
 
     async def now(self) -> datetime:
@@ -143,6 +174,49 @@ class Database:
 
     async def close(self) -> None:
         await self.engine.dispose()
+
+
+class Kept:
+    """One connection of the pool for a loop that needs it all the time: no check-out and no ping per transaction.
+
+    For one user at a time. After an error it is thrown away, and the next transaction takes another.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._held: AsyncConnection | None = None
+
+    @asynccontextmanager
+    async def pipeline(self) -> AsyncIterator[Tx]:
+        """As `Database.pipeline`."""
+        async with _away(), self._borrowed() as connection, connection.begin():
+            yield connection
+
+    @asynccontextmanager
+    async def raw_transaction(self) -> AsyncIterator[asyncpg.Connection]:
+        """As `Database.raw_transaction`."""
+        async with _away(), self._borrowed() as connection:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            async with driver.transaction():
+                yield driver
+
+    async def give_back(self, *, broken: bool = False) -> None:
+        held, self._held = self._held, None
+        if held is None:
+            return
+        if broken:
+            await held.invalidate()
+        await held.close()
+
+    @asynccontextmanager
+    async def _borrowed(self) -> AsyncIterator[AsyncConnection]:
+        if self._held is None:
+            self._held = await self._database.engine.connect()
+        try:
+            yield self._held
+        except BaseException:
+            await self.give_back(broken=True)
+            raise
 
 
 async def database_now(tx: Tx) -> datetime:

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Final, cast
 
 import httpx
@@ -95,7 +96,7 @@ async def send(
             asyncio.timeout(timeout),
             http.stream(
                 "POST",
-                url,
+                _url(url),
                 content=body,
                 headers=headers,
                 follow_redirects=False,
@@ -109,6 +110,12 @@ async def send(
         if answer is None:
             return Retry(None, _why(error, timeout), None, "", time.monotonic() - started)
     return _judge(answer, _printable(head), time.monotonic() - started, now)
+
+
+@lru_cache(maxsize=1024)
+def _url(url: str) -> httpx.URL:
+    """An endpoint's address, read once and not for each message."""
+    return httpx.URL(url)
 
 
 def _judge(answer: httpx.Response, head: str, seconds: float, now: datetime) -> SendResult:

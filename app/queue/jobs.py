@@ -18,6 +18,7 @@ class JobKind(IntEnum):
     RELEASE = 5
     DELIVER = 6
     INBOUND = 7
+    EVIDENCE = 8
 
 
 FOLLOW_UP = {
@@ -48,3 +49,6 @@ class Job:
 
 CHANNEL = "kassa_jobs"
 """NOTIFY channel: carries nothing, only wakes."""
+
+RESUMED = "resumed"
+"""The one thing it may say: jobs that waited in a paused lane may lie below a watermark."""

@@ -12,7 +12,7 @@ from sqlalchemy import func, insert, select, text, update
 
 from app.db.tables import lanes
 from app.db.unit_of_work import Tx
-from app.queue.jobs import CHANNEL
+from app.queue.jobs import CHANNEL, RESUMED
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ async def resume(tx: Tx, lane_id: UUID, *, only_cause: tuple[str, ...] | None = 
     )
     resumed = found.one_or_none() is not None
     if resumed:
-        await tx.execute(select(func.pg_notify(CHANNEL, "")))
+        await tx.execute(select(func.pg_notify(CHANNEL, RESUMED)))
     return resumed
 
 

@@ -7,18 +7,24 @@ import asyncpg
 import structlog
 
 from app.db.unit_of_work import Database
-from app.queue.jobs import CHANNEL
+from app.queue.jobs import CHANNEL, RESUMED
 
 log = structlog.get_logger(__name__)
 
 
 class Notifier:
-    """Sets `woken` whenever somebody enqueued; reconnects by itself."""
+    """Sets `woken` whenever somebody enqueued or resumed a lane; reconnects by itself."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._task: asyncio.Task[None] | None = None
+        self._resumed = False
         self.woken = asyncio.Event()
+
+    def take_resumed(self) -> bool:
+        """Whether a lane was resumed since this was last asked."""
+        resumed, self._resumed = self._resumed, False
+        return resumed
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._listen(), name="notifier")
@@ -50,10 +56,14 @@ class Notifier:
             lost = asyncio.Event()
             try:
                 connection.add_termination_listener(lambda _: lost.set())  # noqa: B023
-                await connection.add_listener(CHANNEL, lambda *_: self.woken.set())
-                self.woken.set()
+                await connection.add_listener(CHANNEL, self._hear)
+                self._hear(connection, 0, CHANNEL, RESUMED)
                 await lost.wait()
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 log.warning("notifier.lost")
             finally:
                 connection.terminate()
+
+    def _hear(self, connection: object, pid: int, channel: str, payload: object) -> None:
+        self._resumed = self._resumed or payload == RESUMED
+        self.woken.set()

@@ -13,11 +13,14 @@ from app.infra.clock import DatabaseClock
 from app.infra.crypto import SecretBox, aad
 from app.infra.failpoints import Failpoints
 from app.infra.http import HttpClients
+from app.infra.ids import new_id
 from app.infra.metrics import Metrics
-from app.outbound.sender import Delivered, Gone, SendResult, send
+from app.outbound.sender import Delivered, Gone, Retry, SendResult, send
 from app.queue import work
+from app.queue.endings import Posted
 from app.queue.jobs import Job
 from app.services.alerts import endpoint_disabled
+from app.services.endings import Endings
 
 log = structlog.get_logger(__name__)
 
@@ -38,9 +41,11 @@ class Deliver:
         failpoints: Failpoints,
         timeout_seconds: float,
         metrics: Metrics,
+        endings: Endings,
         rng: random.Random | None = None,
     ) -> None:
         self._database = database
+        self._endings = endings
         self._http = http.client(max_body=64 * 1024, deadline=timeout_seconds)
         self._box = box
         self._clock = clock
@@ -85,45 +90,75 @@ class Deliver:
         return secrets
 
     async def _settle(self, job: Job, parcel: Parcel, result: SendResult) -> None:
-        async with self._database.pipeline() as tx:
-            match result:
-                case Delivered(status=status, seconds=seconds):
+        match result:
+            case Delivered(status=status):
+                await self._endings.post(
+                    self._posted(job, parcel, result.seconds, "delivered", "delivered", status=status)
+                )
+            case Gone(status=status):
+                async with self._database.pipeline() as tx:
                     if not await work.finish(tx, job):
                         return
-                    await outbox.record(tx, parcel, Try("delivered", status, None, None, round(seconds * 1000)))
-                    await outbox.set_status(tx, parcel, "delivered", parcel.attempts + 1)
-                    if parcel.failing_since is not None:
-                        await outbox.well(tx, parcel.endpoint_id)
-                case Gone(status=status, seconds=seconds):
-                    if not await work.finish(tx, job):
-                        return
-                    await outbox.record(tx, parcel, Try("gone", status, "410 Gone", None, round(seconds * 1000)))
+                    await outbox.record(tx, parcel, Try("gone", status, "410 Gone", None, round(result.seconds * 1000)))
                     await outbox.set_status(tx, parcel, "exhausted", parcel.attempts + 1)
                     await self._disable(tx, parcel, "gone")
-                case _:
-                    delay = delivery_delay(parcel.attempts + 1, self._rng.random())
-                    wanted = result.retry_after_seconds
-                    again = None if delay is None else max(delay, wanted or 0.0)
-                    kept = await work.finish(tx, job) if again is None else await work.snooze(tx, job, again)
-                    if not kept:
-                        return
-                    await outbox.record(
-                        tx,
-                        parcel,
-                        # Their error page may repeat the order's buyer; the log of deliveries is kept in the open.
-                        Try(
-                            "failed",
-                            result.status,
-                            result.reason,
-                            mask_contacts(result.response_head),
-                            round(result.seconds * 1000),
-                        ),
-                    )
-                    await outbox.set_status(
-                        tx, parcel, "pending" if again is not None else "exhausted", parcel.attempts + 1
-                    )
-                    if await outbox.failing_seconds(tx, parcel.endpoint_id) > DISABLE_AFTER_SECONDS:
-                        await self._disable(tx, parcel, "failing_for_5_days")
+            case _:
+                await self._failed(job, parcel, result)
+
+    async def _failed(self, job: Job, parcel: Parcel, result: Retry) -> None:
+        delay = delivery_delay(parcel.attempts + 1, self._rng.random())
+        again = None if delay is None else max(delay, result.retry_after_seconds or 0.0)
+        ended = await self._endings.post(
+            self._posted(
+                job,
+                parcel,
+                result.seconds,
+                "failed",
+                "pending" if again is not None else "exhausted",
+                again=again,
+                status=result.status,
+                reason=result.reason,
+                # Their error page may repeat the order's buyer; the log of deliveries is kept in the open.
+                head=mask_contacts(result.response_head),
+            )
+        )
+        if ended.failing_seconds > DISABLE_AFTER_SECONDS:
+            async with self._database.pipeline() as tx:
+                await self._disable(tx, parcel, "failing_for_5_days")
+
+    @staticmethod
+    def _posted(
+        job: Job,
+        parcel: Parcel,
+        seconds: float,
+        outcome: str,
+        state: str,
+        *,
+        again: float | None = None,
+        status: int | None = None,
+        reason: str | None = None,
+        head: str | None = None,
+    ) -> Posted:
+        return Posted(
+            job_id=job.id,
+            lease_token=job.lease_token,
+            attempt=job.attempt,
+            again_seconds=again,
+            delivery_id=new_id(),
+            parcel_id=parcel.id,
+            merchant_id=parcel.merchant_id,
+            message_id=parcel.message_id,
+            endpoint_id=parcel.endpoint_id,
+            status=state,
+            attempts=parcel.attempts + 1,
+            outcome=outcome,
+            response_status=status,
+            reason=reason,
+            response_head=head,
+            duration_ms=round(seconds * 1000),
+            failed=outcome == "failed",
+            recovered=outcome == "delivered" and parcel.failing_since is not None,
+        )
 
     async def _disable(self, tx: Tx, parcel: Parcel, reason: str) -> None:
         if await outbox.disable(tx, parcel.endpoint_id, reason):

@@ -4,8 +4,11 @@ import json
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
+
+from pydantic import BaseModel
 
 from app.db.repos.settings import KassaRow
 from app.domain.ffd import FfdVersion, Taxation
@@ -114,5 +117,11 @@ class Drivers:
 
 
 def _secrets(driver: KassaDriver, opened: dict[str, Any]) -> list[str]:
-    schema = driver.Credentials.model_json_schema().get("properties", {})
-    return [str(opened[name]) for name, member in schema.items() if member.get("writeOnly") and opened.get(name)]
+    return [str(opened[name]) for name in _secret_members(driver.Credentials) if opened.get(name)]
+
+
+@cache
+def _secret_members(model: type[BaseModel]) -> tuple[str, ...]:
+    """Members of a driver's credentials that are secret; making a schema costs more than a whole exchange."""
+    schema = model.model_json_schema().get("properties", {})
+    return tuple(name for name, member in schema.items() if member.get("writeOnly"))

@@ -101,8 +101,10 @@ class Pacing:
 
     async def _hear(self, job: Job, kassa: KassaRow, outcome: LookupOutcome) -> None:
         match outcome:
+            case Unavailable(cause="rate_limited", retry_after_seconds=seconds):
+                await self._pause(job, kassa, "rate_limited", seconds)
             case Unavailable(scope=Scope.KASSA, cause=cause):
-                await self._pause(kassa, cause)
+                await self._pause(job, kassa, cause)
             case Unavailable(scope=Scope.PROVIDER, cause=cause):
                 await self._count(job, kassa, cause)
             case Unavailable(cause="wire_not_sent"):
@@ -110,10 +112,8 @@ class Pacing:
                 # which has to be given again, keeps the lane waiting.
                 if job.probe:
                     await self._count(job, kassa, "provider_down")
-            case Unavailable(cause="rate_limited", retry_after_seconds=seconds):
-                await self._pause(kassa, "rate_limited", seconds)
             case CannotTell(scope=Scope.KASSA):
-                await self._pause(kassa, "credentials_refused")
+                await self._pause(job, kassa, "credentials_refused")
             case Unknown(stuck=None) | CannotTell():
                 await self._count(job, kassa, "provider_down")
             case Accepted() | Fiscalized() | Pending() | Rejected() | NotFound() | Unavailable() | Unknown():
@@ -122,13 +122,16 @@ class Pacing:
     async def _count(self, job: Job, kassa: KassaRow, cause: str) -> None:
         self._failures[kassa.id] += 1
         if job.probe or self._failures[kassa.id] >= self._threshold:
-            await self._pause(kassa, cause)
+            await self._pause(job, kassa, cause)
 
-    async def _pause(self, kassa: KassaRow, cause: str, seconds: float | None = None) -> None:
+    async def _pause(self, job: Job, kassa: KassaRow, cause: str, seconds: float | None = None) -> None:
         self._failures[kassa.id] = 0
         async with self._database.pipeline() as tx:
             lane = await lanes.read(tx, kassa.id, lock=True)
             if lane is None or lane.pause_cause == lanes.SWITCHED_OFF:
+                return
+            if lane.paused_at is not None and not job.probe and cause == lane.pause_cause:
+                # It was on its way when the lane was paused: the next probe must not come later for it.
                 return
             wait = seconds or retry_delay(lane.failures, self._rng.random(), base=self._probe_base, cap=self._probe_cap)
             # A rate limit is not told, and hides no trouble: neither one before it nor one after it.

@@ -8,12 +8,13 @@ from uuid import UUID
 from app.db.repos import outbox, receipts
 from app.db.repos.outbox import Parcel
 from app.db.repos.receipts import ReceiptRow
-from app.db.unit_of_work import Database
+from app.db.unit_of_work import Kept
 from app.domain.errors import Busy
-from app.queue import work
 from app.queue.jobs import RECEIPT_ORDERS, Job, JobKind
 from app.services.catalog import Catalog
 from app.services.deliver import Deliver
+from app.services.endings import Endings
+from app.services.evidence import Evidence
 from app.services.fiscalize import Fiscalize, Order
 from app.services.inbound import Inbound
 from app.services.plan import Planner
@@ -31,6 +32,7 @@ class Stages:
     planner: Planner
     deliver: Deliver
     inbound: Inbound
+    evidence: Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +47,18 @@ class Loaded:
 class Dispatch:
     """Loads and runs jobs."""
 
-    def __init__(self, database: Database, catalog: Catalog, stages: Stages) -> None:
-        self._database = database
+    def __init__(self, catalog: Catalog, stages: Stages, endings: Endings) -> None:
         self._catalog = catalog
         self._stages = stages
+        self._endings = endings
 
-    async def load(self, jobs: Sequence[Job]) -> Loaded:
+    async def load(self, jobs: Sequence[Job], kept: Kept) -> Loaded:
         """Read receipts and parcels of a batch in one transaction."""
         wanted = [job.ref for job in jobs if job.kind in RECEIPT_ORDERS]
         posts = [job.ref for job in jobs if job.kind is JobKind.DELIVER]
         if not wanted and not posts:
             return Loaded({}, {})
-        async with self._database.pipeline() as tx:
+        async with kept.pipeline() as tx:
             rows = await receipts.by_ids(tx, wanted) if wanted else {}
             parcels = await outbox.parcels(tx, posts) if posts else {}
         loaded = Loaded({}, parcels)
@@ -93,7 +95,7 @@ class Dispatch:
             case JobKind.FISCALIZE | JobKind.POLL | JobKind.RECONCILE:
                 order = loaded.orders.get(job.ref)
                 if order is None:
-                    await self._drop(job)
+                    await self._endings.finish(job)
                 elif job.kind is JobKind.FISCALIZE:
                     await self._stages.fiscalize.run(job, order)
                 elif job.kind is JobKind.POLL:
@@ -106,12 +108,10 @@ class Dispatch:
                 await self._stages.planner.release(job)
             case JobKind.DELIVER:
                 parcel = loaded.parcels.get(job.ref)
-                await (self._drop(job) if parcel is None else self._stages.deliver.run(job, parcel))
+                await (self._endings.finish(job) if parcel is None else self._stages.deliver.run(job, parcel))
             case JobKind.INBOUND:
                 await self._stages.inbound.run(job)
+            case JobKind.EVIDENCE:
+                await self._stages.evidence.run(job)
             case _:
                 assert_never(job.kind)
-
-    async def _drop(self, job: Job) -> None:
-        async with self._database.pipeline() as tx:
-            await work.finish(tx, job)

@@ -19,8 +19,11 @@ from app.queue.jobs import JobKind
 from app.queue.rescue import rescue
 from app.services.idempotency import Idempotency
 from app.services.overdue import Overdue
+from app.services.retention import Limits, Retention
 
 log = structlog.get_logger(__name__)
+
+_ASK_FOR_THE_TURN = 600.0
 
 
 class Maintenance:
@@ -35,6 +38,7 @@ class Maintenance:
         metrics: Metrics,
         rescue_seconds: float,
         sweep_seconds: float,
+        limits: Limits | None,
     ) -> None:
         self._database = database
         self._overdue = overdue
@@ -42,11 +46,14 @@ class Maintenance:
         self._metrics = metrics
         self._rescue_seconds = rescue_seconds
         self._sweep_seconds = sweep_seconds
+        self._limits = limits
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._every(self._rescue_seconds, self.rescue))
             group.create_task(self._every(self._sweep_seconds, self.sweep))
+            if self._limits is not None:
+                group.create_task(self._every(_ASK_FOR_THE_TURN, self.prune))
 
     async def rescue(self) -> None:
         """Jobs whose worker died or froze: unmarked run again, marked are looked up."""
@@ -63,6 +70,11 @@ class Maintenance:
                 await work.enqueue(tx, JobKind.RELEASE, source_id, chain_id, chain=chain_id)
         await self._overdue.run()
         await self._idempotency.prune()
+
+    async def prune(self) -> None:
+        """What has served its time, once a day over all workers."""
+        if self._limits is not None:
+            await Retention(self._database).daily(self._limits)
 
     async def _every(self, seconds: float, action: Callable[[], Awaitable[None]]) -> None:
         while True:

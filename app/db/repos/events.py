@@ -1,16 +1,17 @@
 """Events as rows: one, a page of them, and which event owns the money that a linked one reported again."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import ColumnElement, bindparam, select, tuple_
 
 from app.db.repos.paging import Position
-from app.db.tables import event_identities, events, settlement_keys
+from app.db.tables import event_identities, events, settlement_keys, sources
 from app.db.unit_of_work import Tx
+from app.domain.event import EventType
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class EventFilter:
     order_id: str | None = None
     received_from: datetime | None = None
     received_to: datetime | None = None
+    ids: tuple[UUID, ...] | None = None
 
 
 EVENT_COLUMNS = tuple(events.c[f.name] for f in fields(EventRow))
@@ -77,6 +79,22 @@ async def identity(tx: Tx, merchant_id: UUID, source_id: UUID, type: str, extern
     return None if row is None else Identity(row.event_id, row.content_hash)
 
 
+async def reported_as(tx: Tx, merchant_id: UUID, external_id: str) -> list[UUID]:
+    """Events that any source of the merchant reported under this id: the identities are the index of it.
+
+    The table is the pipeline's alone, so `tx` is a transaction of the pipeline.
+    """
+    found = await tx.execute(
+        select(event_identities.c.event_id).where(
+            event_identities.c.merchant_id == merchant_id,
+            event_identities.c.source_id.in_(select(sources.c.id).where(sources.c.merchant_id == merchant_id)),
+            event_identities.c.type.in_([type.value for type in EventType]),
+            event_identities.c.external_id == external_id,
+        )
+    )
+    return list(found.scalars())
+
+
 async def by_id(tx: Tx, merchant_id: UUID, event_id: UUID, *, lock: bool = False) -> EventRow | None:
     """One event of one merchant, locked until the transaction ends if asked for."""
     query = select(*EVENT_COLUMNS).where(events.c.merchant_id == merchant_id, events.c.id == event_id)
@@ -87,10 +105,12 @@ async def by_id(tx: Tx, merchant_id: UUID, event_id: UUID, *, lock: bool = False
 async def page(tx: Tx, merchant_id: UUID, wanted: EventFilter, before: Position | None, limit: int) -> list[EventRow]:
     """The newest events behind a position, newest first."""
     query = select(*EVENT_COLUMNS).where(events.c.merchant_id == merchant_id)
+    if wanted.ids is not None:
+        query = query.where(events.c.id.in_(wanted.ids))
     if wanted.status:
-        query = query.where(events.c.status.in_(wanted.status))
+        query = query.where(_one_of("status", wanted.status))
     if wanted.type:
-        query = query.where(events.c.type.in_(wanted.type))
+        query = query.where(_one_of("type", wanted.type))
     for name in ("source_id", "external_id", "payment_id", "order_id"):
         value = getattr(wanted, name)
         if value is not None:
@@ -125,3 +145,11 @@ async def owners(tx: Tx, merchant_id: UUID, keys: Iterable[tuple[str, str]]) -> 
         )
     )
     return {(row.type, row.settlement_key): row.event_id for row in found}
+
+
+def _one_of(name: str, values: Sequence[str]) -> ColumnElement[bool]:
+    """Words of our own, written into the statement: a partial index is used only where the planner sees its words."""
+    column = events.c[name]
+    if len(values) == 1:
+        return column == bindparam(f"the_{name}", values[0], literal_execute=True)
+    return column.in_(bindparam(f"the_{name}", list(values), expanding=True, literal_execute=True))

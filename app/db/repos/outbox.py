@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import ARRAY, Select, Uuid, any_, bindparam, func, insert, select, update
 
 from app.db.tables import deliveries, message_endpoints, messages, webhook_endpoints
 from app.db.unit_of_work import Tx
@@ -32,31 +33,35 @@ class Parcel:
     failing_since: datetime | None
 
 
+_PARCEL = (
+    message_endpoints.c.id,
+    message_endpoints.c.merchant_id,
+    message_endpoints.c.message_id,
+    message_endpoints.c.endpoint_id,
+    message_endpoints.c.status,
+    message_endpoints.c.attempts,
+    message_endpoints.c.created_at,
+    messages.c.type,
+    messages.c.body,
+    webhook_endpoints.c.url,
+    webhook_endpoints.c.secret,
+    webhook_endpoints.c.previous_secret,
+    webhook_endpoints.c.previous_secret_until,
+    webhook_endpoints.c.status,
+    webhook_endpoints.c.failing_since,
+)
+_PARCELS: Select[Any] = (
+    select(*_PARCEL)
+    .join(messages, messages.c.id == message_endpoints.c.message_id)
+    .join(webhook_endpoints, webhook_endpoints.c.id == message_endpoints.c.endpoint_id)
+    .where(message_endpoints.c.id == any_(bindparam("ids", type_=ARRAY(Uuid))))
+)
+"""In the order of `Parcel`'s members; an array, so that the statement is the same for every number of them."""
+
+
 async def parcels(tx: Tx, ids: list[UUID]) -> dict[UUID, Parcel]:
     """What the worker needs to deliver, of any merchant: the jobs name them."""
-    found = await tx.execute(
-        select(
-            message_endpoints.c.id,
-            message_endpoints.c.merchant_id,
-            message_endpoints.c.message_id,
-            message_endpoints.c.endpoint_id,
-            message_endpoints.c.status,
-            message_endpoints.c.attempts,
-            message_endpoints.c.created_at,
-            messages.c.type,
-            messages.c.body,
-            webhook_endpoints.c.url,
-            webhook_endpoints.c.secret,
-            webhook_endpoints.c.previous_secret,
-            webhook_endpoints.c.previous_secret_until,
-            webhook_endpoints.c.status.label("endpoint_status"),
-            webhook_endpoints.c.failing_since,
-        )
-        .join(messages, messages.c.id == message_endpoints.c.message_id)
-        .join(webhook_endpoints, webhook_endpoints.c.id == message_endpoints.c.endpoint_id)
-        .where(message_endpoints.c.id.in_(ids))
-    )
-    return {row.id: Parcel(**row._mapping) for row in found}
+    return {row[0]: Parcel(*row) for row in await tx.execute(_PARCELS, {"ids": ids})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,26 +98,6 @@ async def set_status(tx: Tx, parcel: Parcel, status: str, attempts: int) -> None
     if status == "delivered":
         values["delivered_at"] = func.kassa_now()
     await tx.execute(update(message_endpoints).where(message_endpoints.c.id == parcel.id).values(**values))
-
-
-async def well(tx: Tx, endpoint_id: UUID) -> None:
-    """The endpoint took something: whatever failed before is forgotten."""
-    await tx.execute(
-        update(webhook_endpoints)
-        .where(webhook_endpoints.c.id == endpoint_id, webhook_endpoints.c.failing_since.is_not(None))
-        .values(failing_since=None)
-    )
-
-
-_FAILING = text("""
-UPDATE webhook_endpoints SET failing_since = coalesce(failing_since, kassa_now())
-WHERE id = :id RETURNING extract(epoch FROM kassa_now() - failing_since)
-""")
-
-
-async def failing_seconds(tx: Tx, endpoint_id: UUID) -> float:
-    """Note a failure; for how long the endpoint has taken nothing."""
-    return float((await tx.execute(_FAILING, {"id": endpoint_id})).scalar_one())
 
 
 async def disable(tx: Tx, endpoint_id: UUID, reason: str) -> bool:

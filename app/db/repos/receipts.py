@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import select, text, update
+from sqlalchemy import ARRAY, Uuid, any_, bindparam, select, text, update
 
 from app.db.tables import attempts, receipts
 from app.db.unit_of_work import Tx
@@ -59,10 +59,14 @@ class ReceiptRow:
 RECEIPT_COLUMNS = tuple(receipts.c[f.name] for f in fields(ReceiptRow))
 
 
+_BY_IDS = select(*RECEIPT_COLUMNS).where(receipts.c.id == any_(bindparam("ids", type_=ARRAY(Uuid))))
+"""An array, so that the statement is the same for every number of them and stays prepared."""
+
+
 async def by_ids(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, ReceiptRow]:
     """Receipts for the worker, of any merchant: the jobs name them."""
-    found = await tx.execute(select(*RECEIPT_COLUMNS).where(receipts.c.id.in_(ids)))
-    return {row.id: ReceiptRow(**row._mapping) for row in found}
+    found = await tx.execute(_BY_IDS, {"ids": list(ids)})
+    return {row[0]: ReceiptRow(*row) for row in found}
 
 
 async def by_id(tx: Tx, merchant_id: UUID, receipt_id: UUID, *, lock: bool = False) -> ReceiptRow | None:
