@@ -15,6 +15,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="KASSA_", env_file=".env", env_file_encoding="utf-8", extra="ignore")
 
     database_url: SecretStr | None = None
+    database_direct_url: SecretStr | None = None
     data_dir: Path = Path(".data")
     secret_keys: SecretStr | None = None
     search_key: SecretStr | None = None
@@ -23,6 +24,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     public_url: str | None = None
+    receipt_pages: bool = True
     forwarded_allow_ips: str = "127.0.0.1"
     egress_allow: str = ""
     log_format: Literal["console", "json"] = "console"
@@ -52,6 +54,10 @@ class Settings(BaseSettings):
     delivery_timeout_seconds: Seconds = 15.0
     endpoint_max_in_flight: Annotated[int, Field(ge=1, le=100)] = 10
     rotation_overlap_seconds: Seconds = 86_400.0
+
+    retention_days: Annotated[int, Field(ge=7)] = 90
+    retention_receipts_years: Annotated[int, Field(ge=1)] | None = None
+    prune_daily: bool = True
 
     api_body_limit: int = 256 * 1024
     inbound_body_limit: int = 1024 * 1024

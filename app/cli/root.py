@@ -15,6 +15,7 @@ from app.cli import (
     key,
     merchant,
     migrate,
+    prune,
     restored,
     simulator_process,
     source,
@@ -64,6 +65,7 @@ app.command(epilog=api_process.EXAMPLES, rich_help_panel=_RUN)(api_process.api)
 app.command(epilog=worker_process.EXAMPLES, rich_help_panel=_RUN)(worker_process.worker)
 app.command(epilog=doctor.EXAMPLES, rich_help_panel=_CARE)(doctor.doctor)
 app.command(epilog=migrate.EXAMPLES, rich_help_panel=_CARE)(migrate.migrate)
+app.command(epilog=prune.EXAMPLES, rich_help_panel=_CARE)(prune.prune)
 app.command(epilog=restored.EXAMPLES, rich_help_panel=_CARE)(restored.restored)
 
 _merchants = _group("Merchants: who sells.")

@@ -10,8 +10,9 @@ import typer
 from app.cli.configure import load_settings, set_up_logs
 from app.cli.crew import run_worker
 from app.cli.loop import Stopping, run, signals
-from app.cli.place import Place, required_schema, required_url
+from app.cli.place import Place, direct_url, required_schema, required_url
 from app.cli.say import OK, err, examples
+from app.infra import heap
 from app.keys import Keys
 from app.runtime import Worker, open_runtime, open_worker
 from app.settings import Settings
@@ -32,7 +33,8 @@ def worker(
     settings = load_settings()
     url = required_url(settings)
     set_up_logs(settings)
-    run(_worker(settings, Place(url, Keys.load(settings, generate_in=keys_in)), number, child_of))
+    place = Place(url, Keys.load(settings, generate_in=keys_in), direct_url=direct_url(settings))
+    run(_worker(settings, place, number, child_of))
 
 
 async def _worker(settings: Settings, place: Place, number: int, parent: int | None) -> None:
@@ -44,6 +46,7 @@ async def _worker(settings: Settings, place: Place, number: int, parent: int | N
         ):
             stop = asyncio.create_task(_stop(stopping, worker))
             orphan = asyncio.create_task(_orphaned(stopping, parent))
+            heap.settle()
             err.print(f"{OK} Worker {os.getpid()}")
             try:
                 await run_worker(worker)

@@ -79,7 +79,7 @@ ALL = list(commands(typer.main.get_command(app)))
 
 
 def test_all_commands_of_the_design_are_there() -> None:
-    wanted = "up demo api worker migrate simulator doctor openapi docs restored merchant key kassa source"
+    wanted = "up demo api worker migrate simulator doctor openapi docs prune restored merchant key kassa source"
     assert {path[0] for path in ALL if path} == set(wanted.split())
     assert {("key", name) for name in ("generate", "create", "list", "revoke", "rotate-secrets")} <= set(ALL)
     assert {("kassa", name) for name in ("create", "list", "check", "pause", "resume")} <= set(ALL)
@@ -261,6 +261,14 @@ async def test_migrate_checks_and_brings_the_schema(database_url: str) -> None:
     await cli("migrate", "--to", "head")
     assert "Epoch 2" in (await cli("restored", "--reason", "a drill")).output
     assert "closed" in (await cli("restored", "--close")).output
+
+
+async def test_prune_counts_before_it_lets_go(database_url: str) -> None:
+    cli = Cli(KASSA_DATABASE_URL=database_url, **KEYS)
+    counted = json.loads((await cli("prune", "--dry-run", "--json")).output)
+    assert (counted["dry_run"], counted["counts"]) == (True, {})
+    assert counted["receipts_before"] < counted["raw_before"]
+    assert "Nothing is old enough" in (await cli("prune", "--keep-receipts")).output
 
 
 async def test_secrets_are_sealed_anew_with_the_first_key(database_url: str, tmp_path: Path) -> None:

@@ -60,6 +60,14 @@ async def an_event(database: Database, merchant_id: UUID, **members: Any) -> UUI
     async with database.pipeline() as tx:
         sealed = seal_event(BOX, merchant_id, event_id, payload)
         await tx.execute(insert(tables.events).values(id=event_id, merchant_id=merchant_id, payload=sealed, **row))
+        source = {"id": row["source_id"], "merchant_id": merchant_id, "kind": "moyklass", "name": "CRM"}
+        await tx.execute(insert(tables.sources).values(**source))
+        identity = {name: row[name] for name in ("source_id", "type", "external_id")}
+        await tx.execute(
+            insert(tables.event_identities).values(
+                merchant_id=merchant_id, event_id=event_id, content_hash=b"", **identity
+            )
+        )
     return event_id
 
 
