@@ -8,9 +8,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
+import structlog
+
 from app import __version__
 from app.db import installation
-from app.db.group_commit import GroupCommitter
+from app.db.group_commit import GroupCommitter, Stops
 from app.db.migrate import head
 from app.db.records import Acceptance, Accepted
 from app.db.unit_of_work import Database
@@ -18,13 +20,15 @@ from app.infra.clock import DatabaseClock
 from app.infra.dsn import Dsn
 from app.infra.egress import EgressPolicy
 from app.infra.failpoints import Failpoints
-from app.infra.http import HttpClients, open_http
+from app.infra.http import HttpClients, WireStops, open_http
 from app.infra.metrics import Metrics
+from app.infra.page_links import PageLinks
 from app.keys import Keys, SettingInvalid
 from app.ports.kassa import KassaDriver
 from app.ports.registry import Registry, discover_kassas, discover_sources
 from app.ports.source import SourceAdapter
 from app.queue.accept import accept
+from app.queue.endings import Ended, Ending, end
 from app.queue.mark import Mark, mark
 from app.queue.notifier import Notifier
 from app.queue.settle import Settlement, Verdict, settle
@@ -34,7 +38,9 @@ from app.services.bundle import Services
 from app.services.catalog import Catalog
 from app.services.deliver import Deliver
 from app.services.drivers import Drivers
+from app.services.endings import Endings
 from app.services.endpoints import Endpoints
+from app.services.evidence import Evidence
 from app.services.fiscalize import Fiscalize
 from app.services.health import Health
 from app.services.idempotency import Idempotency
@@ -48,13 +54,17 @@ from app.services.plan import Planner
 from app.services.poll import Poll
 from app.services.providers import Providers
 from app.services.reads import Reads
+from app.services.receipt_page import ReceiptPages
 from app.services.reconcile import Reconcile
+from app.services.retention import Limits
 from app.services.settle import Settle
 from app.services.sources import Sources
 from app.settings import Settings
 from app.worker.dispatch import Dispatch, Stages
 from app.worker.maintenance import Maintenance
 from app.worker.runner import Runner
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -74,6 +84,7 @@ class Runtime:
     planner: Planner
     drivers: Drivers
     failpoints: Failpoints
+    links: PageLinks
 
 
 @asynccontextmanager
@@ -86,24 +97,40 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
         dsn = Dsn.parse(database_url)
     except ValueError as wrong:
         raise SettingInvalid(f"KASSA_DATABASE_URL: {wrong}") from None
+    direct = settings.database_direct_url
+    try:
+        around = None if direct is None else Dsn.parse(direct.get_secret_value())
+    except ValueError as wrong:
+        raise SettingInvalid(f"KASSA_DATABASE_DIRECT_URL: {wrong}") from None
     try:
         policy = EgressPolicy.parse(settings.egress_allow)
     except ValueError as wrong:
         raise SettingInvalid(f"KASSA_EGRESS_ALLOW: {wrong}") from None
-    try:
-        failpoints = Failpoints.parse(settings.failpoints if settings.testing else "")
-    except ValueError as wrong:
-        raise SettingInvalid(str(wrong)) from None
+    failpoints = failpoints_of(settings)
+    if failpoints.active:
+        log.warning("failpoints.active", points=failpoints.active)
+    elif settings.failpoints:
+        log.warning("failpoints.ignored", why="KASSA_FAILPOINTS is for tests and acts only with KASSA_TESTING")
     async with AsyncExitStack() as stack:
-        database = Database(dsn, pool_size=settings.db_pool_size)
+        database = Database(dsn, direct=around, pool_size=settings.db_pool_size)
         stack.push_async_callback(database.close)
         http = await stack.enter_async_context(open_http(policy, limit=max(settings.worker_slots, 50)))
         extra = settings.plugin_packages if settings.testing else ()
         kassas, sources = discover_kassas(*extra), discover_sources()
         clock, metrics = DatabaseClock(), Metrics()
         clock.sync(await database.now())
+        links = PageLinks(keys.pepper, settings.public_url, on=settings.receipt_pages)
         intake_commits: GroupCommitter[Acceptance, Accepted] = GroupCommitter(
-            "intake", database, accept, one_statement=True, max_waiting=settings.intake_queue
+            "intake",
+            database,
+            accept,
+            one_statement=True,
+            max_waiting=settings.intake_queue,
+            stops=Stops(
+                before_write=failpoints.hook("api.before_insert"),
+                before_commit=failpoints.hook("api.after_insert_before_commit"),
+                after_commit=failpoints.hook("api.after_commit_before_response"),
+            ),
         )
         stack.push_async_callback(intake_commits.close)
         catalog = Catalog(database)
@@ -116,9 +143,14 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
             hasher=keys.hasher,
             clock=clock,
             metrics=metrics,
+            links=links,
         )
         planner = Planner(database=database, catalog=catalog, intake=intake, box=keys.box)
-        drivers = Drivers(kassas, http, keys.box, settings.public_url)
+        provider_stops = WireStops(
+            connected=failpoints.hook("provider.after_connect"),
+            written=failpoints.hook("provider.after_request_written"),
+        )
+        drivers = Drivers(kassas, http.stopping(provider_stops), keys.box, settings.public_url)
         services = Services(
             merchants=Merchants(database, catalog, clock),
             kassas=Kassas(database, catalog, drivers, keys.box, policy, clock),
@@ -136,7 +168,8 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
             catalog=catalog,
             intake=intake,
             actions=Actions(database=database, catalog=catalog, intake=intake, planner=planner),
-            reads=Reads(database, keys.box, keys.hasher),
+            reads=Reads(database, keys.box, keys.hasher, links),
+            pages=ReceiptPages(database, keys.box, links, metrics),
             idempotency=Idempotency(database, keys.box, metrics=metrics),
             inbound=Inbound(
                 database=database,
@@ -146,6 +179,7 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
                 http=http,
                 box=keys.box,
                 metrics=metrics,
+                failpoints=failpoints,
                 retry_base_seconds=settings.retry_base_seconds,
                 retry_cap_seconds=settings.retry_cap_seconds,
             ),
@@ -165,7 +199,16 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
             planner,
             drivers,
             failpoints,
+            links,
         )
+
+
+def failpoints_of(settings: Settings) -> Failpoints:
+    """What a test armed; without KASSA_TESTING nothing. SettingInvalid names the entry that is wrong."""
+    try:
+        return Failpoints.parse(settings.failpoints if settings.testing else "")
+    except ValueError as wrong:
+        raise SettingInvalid(str(wrong)) from None
 
 
 @dataclass(slots=True)
@@ -186,8 +229,16 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
     """A worker over the runtime; on exit its committers write what waits."""
     s, database, clock = runtime.settings, runtime.database, runtime.clock
     name = worker_name(os.getpid(), number)
-    marks: GroupCommitter[Mark, datetime | None] = GroupCommitter("mark", database, mark, one_statement=True)
+    marks: GroupCommitter[Mark, datetime | None] = GroupCommitter(
+        "mark",
+        database,
+        mark,
+        one_statement=True,
+        stops=Stops(before_commit=runtime.failpoints.hook("lease.renew")),
+    )
     settlements: GroupCommitter[Settlement, Verdict] = GroupCommitter("settle", database, settle)
+    ends: GroupCommitter[Ending, Ended] = GroupCommitter("end", database, end, max_batch=1024)
+    endings = Endings(ends, database)
     rng = random.Random()  # noqa: S311
     pacing = Pacing(
         database,
@@ -201,7 +252,7 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
         rng=rng,
     )
     failpoints = runtime.failpoints
-    settler = Settle(settlements, database, runtime.keys.box, clock, name, failpoints, runtime.metrics)
+    settler = Settle(settlements, database, runtime.keys.box, clock, name, failpoints, runtime.metrics, runtime.links)
     state = await installation.recognise(database)
     stages = Stages(
         fiscalize=Fiscalize(
@@ -214,7 +265,7 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
             failpoints=failpoints,
             freshness_seconds=s.freshness_seconds,
             wire_margin_seconds=s.wire_margin_seconds,
-            restored_at=state.opened_at,
+            installation=installation.Known(database, state),
         ),
         poll=Poll(
             database=database,
@@ -242,13 +293,15 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
             failpoints=failpoints,
             timeout_seconds=s.delivery_timeout_seconds,
             metrics=runtime.metrics,
+            endings=endings,
             rng=rng,
         ),
         inbound=runtime.services.inbound,
+        evidence=Evidence(database=database, registry=runtime.kassas, box=runtime.keys.box, links=runtime.links),
     )
     runner = Runner(
         database=database,
-        dispatch=Dispatch(database, runtime.services.catalog, stages),
+        dispatch=Dispatch(runtime.services.catalog, stages, endings),
         notifier=Notifier(database),
         clock=clock,
         failpoints=failpoints,
@@ -261,14 +314,16 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
     )
     maintenance = Maintenance(
         database=database,
-        overdue=Overdue(database, runtime.keys.box, s.refund_wait_seconds),
+        overdue=Overdue(database, runtime.keys.box, runtime.links, s.refund_wait_seconds),
         idempotency=runtime.services.idempotency,
         metrics=runtime.metrics,
         rescue_seconds=s.rescue_every_seconds,
         sweep_seconds=s.sweep_every_seconds,
+        limits=Limits(s.retention_days, s.retention_receipts_years) if s.prune_daily else None,
     )
     try:
         yield Worker(runner, maintenance)
     finally:
         await marks.close()
         await settlements.close()
+        await ends.close()

@@ -1,6 +1,5 @@
 """Answers made from service views: JSON bytes, and answers that are given once per Idempotency-Key."""
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any
 
@@ -9,6 +8,7 @@ from fastapi import Depends, Header, Request, Response
 from app.api.deps import Tenant
 from app.api.problems import from_error
 from app.domain.errors import DuplicateEvent, Invalid, KassaError
+from app.infra.compact_json import json_bytes
 from app.services.bundle import Services
 from app.services.idempotency import Answer, canonical_key, fingerprint
 
@@ -33,8 +33,7 @@ KEY_REQUIRED: dict[str, Any] = {
 
 def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Compact UTF-8 JSON. The value comes from a view and is not validated again."""
-    body = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    return Response(body, status, dict(headers or {}), "application/json")
+    return Response(json_bytes(value), status, dict(headers or {}), "application/json")
 
 
 def _required_key(

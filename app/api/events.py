@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from app.api.answers import REPLAYED, json_answer
 from app.api.deps import ServicesDep, Tenant, tenant
@@ -16,9 +17,8 @@ from app.api.problems import Problem, documented, from_pydantic
 from app.api.schemas.events import Changes, EventIn, EventOut, Identifier, PastMoment
 from app.api.types import EventId, SourceId
 from app.domain.errors import NotFound
-from app.domain.event import EventStatus, EventType, PaymentEvent
+from app.domain.event import EventStatus, EventType
 from app.services.bundle import Services
-from app.services.customers import customer_view
 from app.services.idempotency import canonical_key
 from app.services.principal import Principal
 from app.services.reads import EventFilter
@@ -35,9 +35,8 @@ _WRITES = tenant("events:write")
 async def accept_event(request: Request) -> Response:
     """Report a payment, a refund or a closing: the hottest path, so bytes go straight into the model.
 
-    It is a plain route: FastAPI's own way to a handler costs more than everything that happens here.
+    Its route is a plain one: FastAPI's own way to a handler costs more than everything that happens here.
     """
-    request.scope["route"] = _TEMPLATE
     principal = _WRITES.check(request)
     merchant_id = principal.merchant_id
     if merchant_id is None:
@@ -68,24 +67,40 @@ async def accept_event(request: Request) -> Response:
     seconds = _wait_seconds(request)
     if seconds is not None:
         headers["Preference-Applied"] = f"wait={seconds}"
-        status = 200 if await services.reads.wait(merchant_id, answer.event_id, seconds) else 202
-    view = answer.view
-    if view is None or seconds is not None or not (masked or event.customer.has_contact):
-        view = await services.reads.event(merchant_id, answer.event_id, masked=masked)
-    elif not masked:
-        view = _unmasked(view, event)
+    try:
+        if seconds is not None:
+            status = 200 if await services.reads.wait(merchant_id, answer.event_id, seconds) else 202
+        if answer.view is None or seconds is not None or not (masked or event.customer.has_contact):
+            view = await services.reads.event(merchant_id, answer.event_id, masked=masked)
+        else:
+            view = answer.view(masked)
+    except NotFound:
+        if answer.fresh:
+            raise
+        # Its identity is kept for ever, the event itself is not: a repeat after years is still no new receipt.
+        status, view = 200, services.reads.pruned(merchant_id, answer.event_id, source_id, event, masked=masked)
     return json_answer(view, status, headers)
 
 
-# Log and metrics name a request by its route, which only FastAPI's own routes say of themselves. A plain one takes no
-# prefix from its router either.
-_TEMPLATE = Route("/events", accept_event, methods=["POST"], include_in_schema=False)
-router.routes.append(_TEMPLATE)
+class _Accept:
+    """The same as an ASGI application: what a route puts around a function is not paid for."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Log and metrics name a request by its route, which only FastAPI's own routes say of themselves.
+        scope["route"] = HOT
+        response = await accept_event(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+
+HOT = Route("/v1/events", _Accept(), methods=["POST"], name="accept_event", include_in_schema=False)
+"""Stands before all other routes of the application."""
 
 _CREATED: dict[int | str, dict[str, Any]] = {
     200: {
         "model": EventOut,
-        "description": "Reported before (`Idempotent-Replayed: true`), or finished while you waited.",
+        "description": "Reported before (`Idempotent-Replayed: true`), or finished while you waited. Of a report "
+        "that is older than this installation keeps receipts, `status` is `pruned` and `receipts` is empty: it had its "
+        "receipt, and no other is made.",
         "headers": {
             "Idempotent-Replayed": {"description": "`true`: this is a repeat.", "schema": {"type": "string"}},
             "Preference-Applied": {"description": "The wait that was kept to.", "schema": {"type": "string"}},
@@ -270,9 +285,3 @@ def _wait_seconds(request: Request) -> int | None:
     """Of `Prefer: wait=N` (RFC 7240). What cannot be read is no preference; more than the most means the most."""
     found = _WAIT.search(", ".join(request.headers.getlist("prefer")))
     return None if found is None else min(int(found[1]), LONGEST_WAIT)
-
-
-def _unmasked(view: dict[str, Any], event: PaymentEvent) -> dict[str, Any]:
-    """A view just made, masked as always, with the buyer as the caller has just told him."""
-    buyer = customer_view(event.customer, masked=False)
-    return view | {"customer": buyer, "receipts": [receipt | {"customer": buyer} for receipt in view["receipts"]]}

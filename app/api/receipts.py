@@ -15,7 +15,7 @@ from app.api.schemas.events import Changes, EventOut, Identifier, PastMoment
 from app.api.schemas.lines import Email, OperationName, Phone
 from app.api.schemas.receipts import ReceiptOut, TimelineOut
 from app.api.types import BranchId, EventId, KassaId, ReceiptId
-from app.domain.errors import Conflict, KassaError, PreconditionFailed
+from app.domain.errors import Conflict, KassaError, NotFound, PreconditionFailed
 from app.domain.lifecycle import Status
 from app.infra.ids import public
 from app.services.bundle import Services
@@ -301,7 +301,13 @@ async def resolve_receipt(receipt_id: ReceiptId, body: ResolveIn, services: Serv
 
 async def made_by_hand(services: Services, who: Tenant, event_id: UUID) -> Response:
     """202 with the one receipt of a request made by hand; Conflict when the source's settings make none."""
-    event = await services.reads.event(who.merchant_id, event_id, masked=_masked(who))
+    try:
+        event = await services.reads.event(who.merchant_id, event_id, masked=_masked(who))
+    except NotFound:
+        raise Conflict(
+            "a receipt was made under this key, and is too old to be kept; use a new key for new money",
+            event_id=public("evt", event_id),
+        ) from None
     if not event["receipts"]:
         raise Conflict("this source makes no receipts", reason=event["reason"], event_id=event["id"])
     receipt = event["receipts"][0]

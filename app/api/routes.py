@@ -14,6 +14,7 @@ from app.api import (
     merchants,
     messages,
     providers,
+    receipt_pages,
     receipts,
     sources,
 )
@@ -22,6 +23,7 @@ from app.api.deps import known_parameters
 BEHIND_KEYS = (
     events.router,
     receipts.router,
+    receipt_pages.router,
     corrections.router,
     messages.router,
     merchants.router,
@@ -32,12 +34,13 @@ BEHIND_KEYS = (
     keys.router,
     providers.router,
 )
-OPEN = (inbound.router, health.router, docs.router)
-"""Senders who sign in their own way, orchestrators, and people who read."""
+OPEN = (inbound.router, health.router, docs.router, receipt_pages.public)
+"""Senders who sign in their own way, orchestrators, people who read, and buyers with the link of their receipt."""
 
 
 def include(app: FastAPI) -> None:
     """Put all routes into the application."""
+    app.router.routes.insert(0, events.HOT)
     for router in BEHIND_KEYS:
         app.include_router(router, prefix="/v1", dependencies=[Depends(known_parameters)])
     for router in OPEN:

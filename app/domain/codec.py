@@ -4,19 +4,21 @@ Only dict, list, str, int, bool and None come out: decimals are strings, times R
 names. The shape follows the dataclasses by itself, so that a new member can never be forgotten here.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from enum import Enum
-from functools import cache
+from functools import cache, partial
+from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from app.domain.event import PaymentEvent
 from app.domain.ffd import FfdEnum
 from app.domain.money import quantity_text
-from app.domain.receipt import FiscalData, Receipt
+from app.domain.outcome import Accepted, Fiscalized
+from app.domain.receipt import Echo, FiscalData, Receipt
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -24,7 +26,7 @@ T = TypeVar("T")
 
 def event_to_json(event: PaymentEvent) -> Json:
     """An event for storage: members without a value are left out."""
-    return _sparse(_encoder(PaymentEvent)(event))
+    return _written(PaymentEvent, event, sparse=True)
 
 
 def event_from_json(stored: Mapping[str, Any]) -> PaymentEvent:
@@ -35,7 +37,7 @@ def event_from_json(stored: Mapping[str, Any]) -> PaymentEvent:
 
 def receipt_to_json(receipt: Receipt) -> Json:
     """A receipt for storage: members without a value are left out."""
-    return _sparse(_encoder(Receipt)(receipt))
+    return _written(Receipt, receipt, sparse=True)
 
 
 def receipt_from_json(stored: Mapping[str, Any]) -> Receipt:
@@ -46,8 +48,7 @@ def receipt_from_json(stored: Mapping[str, Any]) -> Receipt:
 
 def fiscal_to_json(fiscal: FiscalData) -> Json:
     """Fiscal data with every member, null where the provider said nothing."""
-    encoded: Json = _encoder(FiscalData)(fiscal)
-    return encoded
+    return _written(FiscalData, fiscal, sparse=False)
 
 
 def fiscal_from_json(stored: Mapping[str, Any]) -> FiscalData:
@@ -56,38 +57,45 @@ def fiscal_from_json(stored: Mapping[str, Any]) -> FiscalData:
     return fiscal
 
 
-def _sparse(encoded: Json) -> Json:
-    """Without absent members. Metadata is the caller's own and stays as it came."""
-    return {
-        name: value if name == "metadata" else _sparse_value(value)
-        for name, value in encoded.items()
-        if value is not None
-    }
+def found_to_json(found: Accepted | Fiscalized) -> Json:
+    """What a provider said to have, whole: its reference, and of a document its fiscal data and what it said of it."""
+    match found:
+        case Accepted(reference=reference):
+            return {"reference": reference}
+        case Fiscalized(reference=reference, fiscal=fiscal, echo=echo):
+            return {"reference": reference, "fiscal": fiscal_to_json(fiscal), "echo": _written(Echo, echo, sparse=True)}
 
 
-def _sparse_value(value: Any) -> Any:
-    if isinstance(value, dict):
-        return _sparse(value)
-    return [_sparse_value(part) for part in value] if isinstance(value, list) else value
+def found_from_json(stored: Mapping[str, Any]) -> Accepted | Fiscalized:
+    """ValueError, naming the member, when it is not what `found_to_json` writes."""
+    reference = stored.get("reference")
+    if "fiscal" not in stored:
+        return Accepted(reference)
+    echo: Echo = _decoder(Echo)(stored.get("echo", {}), "echo")
+    return Fiscalized(fiscal_from_json(stored["fiscal"]), reference, echo)
 
 
 Encode = Callable[[Any], Any]
 Decode = Callable[[Any, str], Any]
 
 
+def _written(kind: type, value: object, *, sparse: bool) -> Json:
+    encode = _encoder(kind, sparse)
+    if encode is None:
+        raise TypeError(f"{kind.__name__} is no dataclass")
+    written: Json = encode(value)
+    return written
+
+
 @cache
-def _encoder(kind: Any) -> Encode:
-    """How a value of this type is written; compiled once, because every receipt passes here several times."""
-    kind, optional = _without_none(kind)
-    if optional:
-        inner = _encoder(kind)
-        return lambda value: None if value is None else inner(value)
+def _encoder(kind: Any, sparse: bool) -> Encode | None:
+    """How a value of this type is written, None when it stays as it is; compiled once: every receipt passes here."""
+    kind, _ = _without_none(kind)
     if is_dataclass(kind):
-        members = [(name, _encoder(hint)) for name, hint in _hints(kind).items()]
-        return lambda value: {name: encode(getattr(value, name)) for name, encode in members}
+        return _object_encoder(kind, sparse)
     if get_origin(kind) is tuple:
-        part = _encoder(get_args(kind)[0])
-        return lambda value: [part(each) for each in value]
+        part = _encoder(get_args(kind)[0], sparse)
+        return list if part is None else partial(_write_list, part)
     if kind is Decimal:
         return quantity_text
     if kind is datetime:
@@ -95,10 +103,32 @@ def _encoder(kind: Any) -> Encode:
     if kind is date:
         return date.isoformat
     if isinstance(kind, type) and issubclass(kind, FfdEnum):
-        return lambda value: value.code
+        return attrgetter("code")
     if isinstance(kind, type) and issubclass(kind, Enum):
-        return lambda value: value.value
-    return lambda value: value
+        return attrgetter("value")
+    return None
+
+
+def _write_list(part: Encode, value: Iterable[Any]) -> list[Any]:
+    return [part(each) for each in value]
+
+
+def _object_encoder(kind: Any, sparse: bool) -> Encode:
+    """Members without a value are written as null, or left out when it is `sparse`; metadata stays as it came."""
+    hints = _hints(kind)
+    names = tuple(hints)
+    read = attrgetter(*names, names[0])  # the first one twice: of a single name it would give no tuple
+    written = [(name, write) for name in names if (write := _encoder(hints[name], sparse)) is not None]
+
+    def encode(value: Any) -> Json:
+        given = zip(names, read(value), strict=False)
+        members = {name: one for name, one in given if one is not None} if sparse else dict(given)
+        for name, write in written:
+            if members.get(name) is not None:
+                members[name] = write(members[name])
+        return members
+
+    return encode
 
 
 @cache

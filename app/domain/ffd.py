@@ -6,7 +6,8 @@ gateway's own names, which drivers map to what each provider calls them; VAT rat
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Self
+from functools import cache
+from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +30,21 @@ class FfdEnum(Enum):
         self.tag_value = term.value
         self.ru = term.ru
 
+    # Members are single objects: their identity hashes them, and Enum's own way over the name costs ten times that.
+    __hash__ = object.__hash__
+
     @classmethod
     def parse(cls, code: str) -> Self:
         """The member with this API name; ValueError names the legal ones."""
-        member = cls.__members__.get(code.upper())
-        if member is None or member.code != code:
+        member: Self | None = _by_code(cls).get(code)
+        if member is None:
             raise ValueError(f"unknown {cls.__name__} {code!r}; one of: {', '.join(m.code for m in cls)}")
         return member
+
+
+@cache
+def _by_code(kind: type[FfdEnum]) -> dict[str, Any]:
+    return {member.code: member for member in kind}
 
 
 class Operation(FfdEnum):
@@ -46,9 +55,11 @@ class Operation(FfdEnum):
     BUY = Term(3, "расход")
     BUY_REFUND = Term(4, "возврат расхода")
 
-    @property
-    def is_refund(self) -> bool:
-        return self in (Operation.SELL_REFUND, Operation.BUY_REFUND)
+    is_refund: bool
+
+    def __init__(self, term: Term) -> None:
+        super().__init__(term)
+        self.is_refund = self.name in ("SELL_REFUND", "BUY_REFUND")
 
     @property
     def reverse(self) -> "Operation":
@@ -88,10 +99,12 @@ class PaymentMethod(FfdEnum):
     CREDIT = Term(6, "передача в кредит")
     CREDIT_PAYMENT = Term(7, "оплата кредита")
 
-    @property
-    def before_handing_over(self) -> bool:
-        """Money comes before goods: VAT is calculated (22/122), and 1215/1216 may not pay for it."""
-        return self in (PaymentMethod.FULL_PREPAYMENT, PaymentMethod.PREPAYMENT, PaymentMethod.ADVANCE)
+    before_handing_over: bool
+    """Money comes before goods: VAT is calculated (22/122), and 1215/1216 may not pay for it."""
+
+    def __init__(self, term: Term) -> None:
+        super().__init__(term)
+        self.before_handing_over = self.name in ("FULL_PREPAYMENT", "PREPAYMENT", "ADVANCE")
 
 
 class PaymentObject(FfdEnum):
@@ -129,13 +142,13 @@ class PaymentObject(FfdEnum):
     COMMODITY_WITHOUT_MARKING = Term(32, "ТНМ")
     COMMODITY_WITH_MARKING = Term(33, "ТМ")
 
-    @property
-    def ffd12_only(self) -> bool:
-        return self.tag_value >= 27
+    ffd12_only: bool
+    needs_marking_code: bool
 
-    @property
-    def needs_marking_code(self) -> bool:
-        return self in (PaymentObject.EXCISE_WITH_MARKING, PaymentObject.COMMODITY_WITH_MARKING)
+    def __init__(self, term: Term) -> None:
+        super().__init__(term)
+        self.ffd12_only = term.value >= 27
+        self.needs_marking_code = self.name in ("EXCISE_WITH_MARKING", "COMMODITY_WITH_MARKING")
 
 
 class PaymentKind(FfdEnum):

@@ -14,6 +14,8 @@ _EVENT_KIND = "crm-kassa/provider-id/event"
 _KEY_KIND = "crm-kassa/provider-id/key"
 _NOT_CONTENT = frozenset({"occurred_at", "metadata"})
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
 
 def provider_id(
     merchant_id: str, source_id: str, event_type: EventType, external_id: str, number: int, version: int
@@ -36,13 +38,9 @@ def fingerprint(event_json: Mapping[str, object]) -> bytes:
     Two reports of one identity with different fingerprints contradict each other. The order of members is no content.
     """
     content = {name: value for name, value in event_json.items() if name not in _NOT_CONTENT}
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(canonical.encode()).digest()
+    return hashlib.sha256(_CANONICAL.encode(content).encode()).digest()
 
 
 def _digest(*parts: str) -> str:
-    hashed = hashlib.sha256()
-    for part in parts:
-        raw = part.encode()
-        hashed.update(b"%d:%b," % (len(raw), raw))
-    return hashed.hexdigest()[:32]
+    encoded = b"".join(b"%d:%b," % (len(raw), raw) for raw in (part.encode() for part in parts))
+    return hashlib.sha256(encoded).hexdigest()[:32]

@@ -5,6 +5,7 @@ a provider: a receipt without findings can still be refused by a kassa that is r
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import date
 
@@ -123,12 +124,12 @@ def _payments(receipt: Receipt) -> Iterator[Finding]:
 
 
 def _methods(receipt: Receipt) -> Iterator[Finding]:
-    def sold(method: PaymentMethod) -> int:
-        return sum(item.amount for item in receipt.items if item.payment_method is method)
-
-    full, partial = sold(PaymentMethod.FULL_PAYMENT), sold(PaymentMethod.PARTIAL_PAYMENT)
-    on_credit = sold(PaymentMethod.CREDIT)
-    before = sum(item.amount for item in receipt.items if item.payment_method.before_handing_over)
+    sold: defaultdict[PaymentMethod, int] = defaultdict(int)
+    for item in receipt.items:
+        sold[item.payment_method] += item.amount
+    full, partial = sold[PaymentMethod.FULL_PAYMENT], sold[PaymentMethod.PARTIAL_PAYMENT]
+    on_credit = sold[PaymentMethod.CREDIT]
+    before = sum(amount for method, amount in sold.items() if method.before_handing_over)
     prepaid, credit = receipt.paid(PaymentKind.PREPAID), receipt.paid(PaymentKind.CREDIT)
     if prepaid > full + partial:
         yield Finding(
@@ -167,7 +168,7 @@ def _methods(receipt: Receipt) -> Iterator[Finding]:
             1214,
             "Report the prepaid lines as paid by electronic or cash.",
         )
-    if len(receipt.items) > 1 and sold(PaymentMethod.CREDIT_PAYMENT):
+    if len(receipt.items) > 1 and sold[PaymentMethod.CREDIT_PAYMENT]:
         yield Finding(
             "#/items",
             "credit_payment_alone",

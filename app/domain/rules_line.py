@@ -111,6 +111,9 @@ def _rate(pointer: str, item: Item, today: date) -> Iterator[Finding]:
     method = item.payment_method
     # Goods shipped before the rate changed keep the old one when the debt is paid (FNS, 2026-02-13).
     paying_debt = method is PaymentMethod.CREDIT_PAYMENT
+    formed = not method.before_handing_over or item.vat.prepayment_pair is item.vat
+    if formed and (paying_debt or in_force(item.vat, today)):
+        return
     current = succeeding(item.vat, today)
     right = for_method(current, method) if method.before_handing_over else current
     if not in_force(item.vat, today) and not paying_debt:
@@ -122,7 +125,7 @@ def _rate(pointer: str, item: Item, today: date) -> Iterator[Finding]:
             1199,
             "Use the rate that is in force on the day of the sale." if right is item.vat else f"Use {right.code}.",
         )
-    if method.before_handing_over and item.vat.prepayment_pair is not item.vat:
+    if not formed:
         yield Finding(
             f"{pointer}/vat",
             "vat_calculated_rate",

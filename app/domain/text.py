@@ -58,7 +58,8 @@ def fit(text: str, limit: int) -> tuple[str, tuple[str, ...]]:
     if len(text) <= limit and _AS_IS.issuperset(text) and "  " not in text and text == text.strip(" "):
         return text, ()
     changes: set[str] = set()
-    plain = "".join(_plain(char, changes) for char in unicodedata.normalize("NFC", text))
+    composed = unicodedata.normalize("NFC", text)
+    plain = composed.translate({ord(char): _plain(char, changes) for char in set(composed) - _AS_IS})
     words = " ".join(plain.split())
     if words != plain:
         changes.add("spaces")

@@ -33,10 +33,11 @@ class VatRate(FfdEnum):
     VAT22 = Rate(11, "НДС 22%", 22, 122, calculated=False, since=date(2026, 1, 1))
     VAT122 = Rate(12, "НДС 22/122", 22, 122, calculated=True, since=date(2026, 1, 1))
 
-    @property
-    def rate(self) -> Rate:
-        rate: Rate = self.value
-        return rate
+    rate: Rate
+
+    def __init__(self, rate: Rate) -> None:
+        super().__init__(rate)
+        self.rate = rate
 
     @property
     def calculated(self) -> bool:

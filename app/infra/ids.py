@@ -1,6 +1,5 @@
 """Identities: UUIDv7 inside, `rcpt_<32 hex>` outside, and API keys whose typing errors show without a database."""
 
-import hashlib
 import hmac
 import re
 import secrets
@@ -68,7 +67,7 @@ def well_formed(key: str) -> bool:
 
 def hash_api_key(pepper: bytes, key: str) -> bytes:
     """What is stored of a key, 32 bytes. Keys carry full entropy, so no slow hash is needed."""
-    return hmac.new(pepper, key.encode(), hashlib.sha256).digest()
+    return hmac.digest(pepper, key.encode(), "sha256")
 
 
 def _checksum(body: str) -> str:

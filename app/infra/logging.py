@@ -7,7 +7,6 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final, Literal, TextIO
@@ -66,8 +65,11 @@ _IN_TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
         rf"\1{REDACTED}",
     ),
 )
+# No expression above matches a plain text without one of these, in small letters.
+_HINTS = re.compile("ck_|whs|bearer|basic|://|/in/|/callbacks/|secret|passw|token|api|hmac")
 
 _QUIET = ("alembic", "httpx", "httpcore", "aiohttp", "asyncio", "sqlalchemy.engine", "sqlalchemy.pool", "multipart")
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _INTERNAL = frozenset({"_record", "_from_structlog"})  # structlog's own, taken out before rendering
 _OWN_LINES = ("uvicorn", "uvicorn.error", "uvicorn.access")
 
@@ -113,6 +115,8 @@ def set_up(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
+    # Nothing shows them, and finding them out is a part of every line's price.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
@@ -129,9 +133,24 @@ def set_up(
     logging.getLogger("uvicorn.access").disabled = True
 
 
-def bind_request_id(request_id: str) -> AbstractContextManager[None]:
+def enabled(level: Literal["debug", "info", "warning", "error"]) -> bool:
+    """Whether a line of this level is written: saves collecting what it would say."""
+    return logging.getLogger().isEnabledFor(_LEVELS[level])
+
+
+class bind_request_id:
     """Within it every line carries `request_id`, also in tasks started there."""
-    return structlog.contextvars.bound_contextvars(request_id=request_id)
+
+    __slots__ = ("_before", "_request_id")
+
+    def __init__(self, request_id: str) -> None:
+        self._request_id = request_id
+
+    def __enter__(self) -> None:
+        self._before = structlog.contextvars.bind_contextvars(request_id=self._request_id)
+
+    def __exit__(self, *_: object) -> None:
+        structlog.contextvars.reset_contextvars(**self._before)
 
 
 class Scrubber:
@@ -190,6 +209,8 @@ class Scrubber:
         return MASKED if clean == text else clean
 
     def _text(self, text: str) -> str:
-        for pattern, put in _IN_TEXT:
-            text = pattern.sub(put, text)
+        # Outside ASCII several signs count as one letter for an expression: there every one is tried.
+        if not text.isascii() or _HINTS.search(text.lower()):
+            for pattern, put in _IN_TEXT:
+                text = pattern.sub(put, text)
         return self._scrub(text)

@@ -64,6 +64,12 @@ class Metrics:
         self.doubles_suspected = Counter(
             "kassa_doubles_suspected_total", "Receipts with evidence of a second document.", ["provider"], registry=r
         )
+        self.receipt_pages = Counter(
+            "kassa_receipt_pages_total",
+            "Public receipt pages asked for: shown, refused (a token that was not given out), gone, off.",
+            ["result"],
+            registry=r,
+        )
         # Providers
         self.provider_request_seconds = Histogram(
             "kassa_provider_request_seconds",

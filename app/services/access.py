@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,11 +17,11 @@ from app.db.unit_of_work import Database, Tx
 from app.domain.errors import Busy, Conflict, KassaError, NotFound
 from app.infra.ids import hash_api_key, new_api_key, new_id, public, well_formed
 from app.services.principal import SCOPES, Principal
+from app.services.remembered import Remembered
 
 log = structlog.get_logger(__name__)
 
 _DISPLAYED = 12
-_REMEMBERED = 10_000
 _NOTE_EVERY_SECONDS = 60.0
 ROTATION_GRACE_SECONDS = 86_400
 """How long a rotated key works beside its successor unless the caller says otherwise."""
@@ -63,6 +62,14 @@ class NewKey:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A key as it was looked up, and whom it speaks for."""
+
+    row: KnownKey
+    principal: Principal
+
+
 class Access:
     """API keys of one installation. What was looked up is believed for `cache_seconds`, in other processes too."""
 
@@ -72,8 +79,7 @@ class Access:
         self._database = database
         self._pepper = pepper
         self._now = now
-        self._cache_seconds = cache_seconds
-        self._known: OrderedDict[bytes, tuple[float, KnownKey]] = OrderedDict()
+        self._known: Remembered[bytes, _Known] = Remembered(cache_seconds)
         self._noted: dict[UUID, float] = {}
         self._notes: set[asyncio.Task[None]] = set()
 
@@ -90,13 +96,13 @@ class Access:
         known = await self._look_up(text)
         if known is None:
             raise KeyInvalid
-        key = known.key
+        key = known.row.key
         if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= self._now()):
             raise KeyInvalid
-        if known.merchant_status == "suspended":
+        if known.row.merchant_status == "suspended":
             raise Suspended("This merchant is suspended; the operator of this installation can lift it.")
         self._note_use(key.id)
-        return Principal(key.id, key.merchant_id, key.source_id, frozenset(key.scopes), key.live)
+        return known.principal
 
     async def create(
         self,
@@ -194,21 +200,20 @@ class Access:
         """Wait for the notes of last use that are on their way."""
         await asyncio.gather(*self._notes)
 
-    async def _look_up(self, text: str) -> KnownKey | None:
-        if not well_formed(text):
-            return None
+    async def _look_up(self, text: str) -> _Known | None:
         key_hash = hash_api_key(self._pepper, text)
-        remembered = self._known.get(key_hash)
-        if remembered is not None and remembered[0] > time.monotonic():
-            return remembered[1]
+        known = self._known.peek(key_hash)
+        if known is not None or not well_formed(text):
+            return known
+        return await self._known.get(key_hash, self._read)
+
+    async def _read(self, key_hash: bytes) -> _Known | None:
         async with self._database.pipeline() as tx:
-            known = await keys.by_hash(tx, key_hash)
-        if known is not None:
-            self._known[key_hash] = (time.monotonic() + self._cache_seconds, known)
-            self._known.move_to_end(key_hash)
-            if len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
-        return known
+            row = await keys.by_hash(tx, key_hash)
+        if row is None:
+            return None
+        key = row.key
+        return _Known(row, Principal(key.id, key.merchant_id, key.source_id, frozenset(key.scopes), key.live))
 
     def _note_use(self, key_id: UUID) -> None:
         """Outside the request's transaction: a request must not wait for, or fail by, this note."""
@@ -297,8 +302,7 @@ class Access:
         return NewKey(row, text)
 
     def _forget(self, key_id: UUID) -> None:
-        for key_hash in [h for h, (_, known) in self._known.items() if known.key.id == key_id]:
-            del self._known[key_hash]
+        self._known.forget_where(lambda known: known.row.key.id == key_id)
 
 
 def _holds(principal: Principal, scope: str) -> bool:

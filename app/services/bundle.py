@@ -14,6 +14,7 @@ from app.services.kassas import Kassas
 from app.services.merchants import Merchants
 from app.services.providers import Providers
 from app.services.reads import Reads
+from app.services.receipt_page import ReceiptPages
 from app.services.sources import Sources
 
 
@@ -32,5 +33,6 @@ class Services:
     intake: Intake
     actions: Actions
     reads: Reads
+    pages: ReceiptPages
     idempotency: Idempotency
     inbound: Inbound

@@ -1,7 +1,6 @@
 """Settings of a merchant as intake and the worker need them: read from the database, kept for a few seconds."""
 
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +8,8 @@ from app.db.repos import settings as repo
 from app.db.repos.settings import BranchRow, KassaRow, SourceRow
 from app.db.unit_of_work import Database
 from app.domain.errors import NotFound
+from app.domain.planning import PlanSettings
+from app.services.remembered import Remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class MerchantSettings:
     kassas: dict[UUID, KassaRow]
     branches: dict[UUID, BranchRow]
     sources: dict[UUID, SourceRow]
+    compiled: dict[tuple[UUID, UUID | None, UUID], PlanSettings] = field(default_factory=dict, compare=False)
+    """What `sales.py` made of them, by source, branch and kassa; lives and dies with these settings."""
 
     @property
     def built_in_source(self) -> SourceRow:
@@ -50,22 +53,29 @@ class Catalog:
 
     def __init__(self, database: Database, *, seconds: float = 3.0) -> None:
         self._database = database
-        self._seconds = seconds
-        self._known: dict[UUID, tuple[float, MerchantSettings]] = {}
+        self._known: Remembered[UUID, MerchantSettings] = Remembered(seconds)
 
     async def merchant(self, merchant_id: UUID, *, fresh: bool = False) -> MerchantSettings:
         """Settings not older than the cache's age, or, with `fresh`, as they are now. NotFound for an unknown merchant.
 
         Opens a connection of its own: ask before a transaction is open, not within one.
         """
-        known = self._known.get(merchant_id)
-        if not fresh and known is not None and known[0] > time.monotonic():
-            return known[1]
+        if fresh:
+            self._known.forget(merchant_id)
+        settings = await self._known.get(merchant_id, self._read)
+        if settings is None:
+            raise NotFound("no such merchant")
+        return settings
+
+    def forget(self, merchant_id: UUID) -> None:
+        self._known.forget(merchant_id)
+
+    async def _read(self, merchant_id: UUID) -> MerchantSettings | None:
         async with self._database.pipeline() as tx:
             row: Any = await repo.merchant(tx, merchant_id)
             if row is None:
-                raise NotFound("no such merchant")
-            settings = MerchantSettings(
+                return None
+            return MerchantSettings(
                 id=merchant_id,
                 name=row.name,
                 inn=row.inn,
@@ -74,8 +84,3 @@ class Catalog:
                 branches={b.id: b for b in await repo.branches(tx, merchant_id)},
                 sources={s.id: s for s in await repo.sources(tx, merchant_id)},
             )
-        self._known[merchant_id] = (time.monotonic() + self._seconds, settings)
-        return settings
-
-    def forget(self, merchant_id: UUID) -> None:
-        self._known.pop(merchant_id, None)

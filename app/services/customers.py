@@ -14,6 +14,7 @@ from app.domain.codec import event_from_json, event_to_json
 from app.domain.contact import mask_contacts, mask_email, mask_phone
 from app.domain.event import PaymentEvent
 from app.domain.receipt import Customer
+from app.infra.compact_json import json_bytes
 from app.infra.crypto import SearchHasher, SecretBox, aad
 
 _MEMBERS = ("email", "phone", "name", "inn")
@@ -22,8 +23,8 @@ _ORGANISATION_INN = 10
 
 def seal_customer(box: SecretBox, merchant_id: UUID, receipt_id: UUID, customer: Customer | None) -> bytes | None:
     """A receipt's buyer as the database keeps it; None when nothing is known of the buyer."""
-    known = {name: value for name in _MEMBERS if (value := getattr(customer, name, None)) is not None}
-    return box.seal(_text(known), aad("receipts", "customer", merchant_id, receipt_id)) if known else None
+    known = {} if customer is None else _known(customer)
+    return box.seal(json_bytes(known), aad("receipts", "customer", merchant_id, receipt_id)) if known else None
 
 
 def open_customer(box: SecretBox, merchant_id: UUID, receipt_id: UUID, sealed: bytes | None) -> Customer | None:
@@ -36,7 +37,7 @@ def open_customer(box: SecretBox, merchant_id: UUID, receipt_id: UUID, sealed: b
 
 def seal_event(box: SecretBox, merchant_id: UUID, event_id: UUID, event: PaymentEvent) -> bytes:
     """An event's payload as the database keeps it: all of it sealed, because its buyer is inside."""
-    return box.seal(_text(event_to_json(event)), aad("events", "payload", merchant_id, event_id))
+    return box.seal(json_bytes(event_to_json(event)), aad("events", "payload", merchant_id, event_id))
 
 
 def open_event(box: SecretBox, merchant_id: UUID, event_id: UUID, sealed: bytes) -> PaymentEvent:
@@ -92,11 +93,10 @@ def customer_view(customer: Customer | None, *, masked: bool) -> dict[str, str |
 
     Masked, a person's name and INN go the way of the contacts; an organisation's (ten digits of INN) are public facts.
     """
-    if customer is None or not any(getattr(customer, name) for name in _MEMBERS):
+    if customer is None or not (customer.email or customer.phone or customer.name or customer.inn):
         return None
-    shown = {name: getattr(customer, name) for name in _MEMBERS}
     if not masked:
-        return shown
+        return {name: getattr(customer, name) for name in _MEMBERS}
     organisation = customer.inn is not None and len(customer.inn) == _ORGANISATION_INN
     return {
         "email": customer.email and mask_email(customer.email),
@@ -115,18 +115,18 @@ def masked_json(value: Any) -> Any:
     return [masked_json(part) for part in value] if isinstance(value, list) else value
 
 
+def _known(customer: Customer) -> dict[str, str]:
+    return {name: value for name in _MEMBERS if (value := getattr(customer, name)) is not None}
+
+
 def _initials(name: str) -> str:
     return " ".join(f"{word[0]}***" for word in name.split())
 
 
-def _text(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-
 def seal_fallback(box: SecretBox, merchant_id: UUID, source_id: UUID, customer: Customer) -> bytes:
     """A source's fallback contact as the database keeps it."""
-    known = {name: value for name in _MEMBERS if (value := getattr(customer, name)) is not None}
-    return box.seal(_text(known), aad("sources", "fallback_contact", merchant_id, source_id))
+    known = _known(customer)
+    return box.seal(json_bytes(known), aad("sources", "fallback_contact", merchant_id, source_id))
 
 
 def open_fallback(box: SecretBox, source: SourceRow) -> Customer | None:

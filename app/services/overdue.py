@@ -7,6 +7,7 @@ from app.db.repos import history, overdue
 from app.db.unit_of_work import Database, database_now
 from app.domain.lifecycle import Happening, Status, step
 from app.infra.crypto import SecretBox
+from app.infra.page_links import PageLinks
 from app.queue.tell import tell
 from app.services.customers import open_customer
 from app.services.telling import told
@@ -17,9 +18,10 @@ log = structlog.get_logger(__name__)
 class Overdue:
     """Refunds whose payment has not been reported within the limit."""
 
-    def __init__(self, database: Database, box: SecretBox, refund_wait_seconds: float) -> None:
+    def __init__(self, database: Database, box: SecretBox, links: PageLinks, refund_wait_seconds: float) -> None:
         self._database = database
         self._box = box
+        self._links = links
         self._limit = refund_wait_seconds
 
     async def run(self) -> None:
@@ -40,7 +42,7 @@ class Overdue:
                     tx,
                     row.merchant_id,
                     consequence.message.value,
-                    told(consequence.message, after, customer, at),
+                    told(consequence.message, after, customer, at, self._links),
                     at,
                     receipt_id=row.id,
                     sequence=after.sequence,

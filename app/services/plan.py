@@ -33,7 +33,9 @@ from app.queue.jobs import Job, JobKind
 from app.queue.tell import tell
 from app.services.catalog import Catalog, MerchantSettings
 from app.services.customers import open_customer, open_event
-from app.services.intake import Intake, blank_row, filled_row, local_date
+from app.services.intake import Intake
+from app.services.receipt_rows import blank_row, filled_row
+from app.services.sales import local_date
 from app.services.telling import told
 from app.services.views import held_failure
 
@@ -149,9 +151,9 @@ class Planner:
         waiting = next((row for row in held if row.status == Status.HELD.value), None)
         if waiting is None or chain is None:
             return
-        branch, kassa = self._intake.place_of(settings, source, payload)
+        branch, kassa = self._intake.sales.place_of(settings, source, payload)
         at = await database_now(tx)
-        plan = self._intake.plan(settings, source, branch, kassa, payload)
+        plan = self._intake.sales.plan(settings, source, branch, kassa, payload)
         match plan:
             case Planned(receipts=made, items_origin=origin) if kassa is not None:
                 row = filled_row(
@@ -221,7 +223,7 @@ class Planner:
             return refund_receipt(event, sold, [*refunds, *closings], today)
         kassa = settings.kassas[sale.kassa_id]
         branch = settings.branches.get(sale.branch_id) if sale.branch_id else None
-        defaults = self._intake.plan_settings(source, branch, kassa).defaults
+        defaults = self._intake.sales.plan_settings(settings, source, branch, kassa).defaults
         rate = None if named_rate else defaults.vat
         return settlement_receipt(event, sold, closings, refunds, today, rate, defaults=defaults)
 
@@ -318,7 +320,7 @@ class Planner:
             tx,
             row.merchant_id,
             MessageType.HELD.value,
-            told(MessageType.HELD, row, customer, at),
+            told(MessageType.HELD, row, customer, at, self._intake.links),
             at,
             receipt_id=row.id,
             sequence=row.sequence,

@@ -5,8 +5,8 @@ import base64
 import binascii
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -20,11 +20,12 @@ from app.db.repos.receipt_reads import ReceiptFilter
 from app.db.repos.receipts import ReceiptRow
 from app.db.unit_of_work import Database, Tx
 from app.domain.errors import NotFound
-from app.domain.event import EventStatus
+from app.domain.event import EventStatus, PaymentEvent
 from app.domain.lifecycle import SETTLED
 from app.domain.receipt import Customer
 from app.infra.crypto import SearchHasher, SecretBox
 from app.infra.ids import public
+from app.infra.page_links import NO_LINKS, PageLinks
 from app.services.customers import open_customer, open_event, open_exchange
 from app.services.views import event_view, receipt_view, rfc3339, timeline_view
 
@@ -33,6 +34,9 @@ __all__ = ["CursorInvalid", "EventFilter", "FeedPage", "Reads", "ReceiptSearch",
 Json = dict[str, Any]
 
 _SETTLED = frozenset(status.value for status in SETTLED)
+PRUNED = "pruned"
+"""Status of an event of which only the identity is left."""
+
 _FIRST_PAUSE = 0.03
 _LONGEST_PAUSE = 0.5
 
@@ -81,10 +85,11 @@ class FeedPage:
 class Reads:
     """What the API tells of the pipeline. Buyers are shown masked unless `masked` is False."""
 
-    def __init__(self, database: Database, box: SecretBox, hasher: SearchHasher) -> None:
+    def __init__(self, database: Database, box: SecretBox, hasher: SearchHasher, links: PageLinks = NO_LINKS) -> None:
         self._database = database
         self._box = box
         self._hasher = hasher
+        self._links = links
 
     async def event(self, merchant_id: UUID, event_id: UUID, *, masked: bool) -> Json:
         """One event with its receipts. NotFound for anybody else's."""
@@ -95,10 +100,41 @@ class Reads:
             made = await receipts.of_event(tx, merchant_id, event_id)
         return (await self._event_views(merchant_id, [row], {row.id: made}, masked))[0]
 
+    def pruned(self, merchant_id: UUID, event_id: UUID, source_id: UUID, report: PaymentEvent, *, masked: bool) -> Json:
+        """A repeated event whose row has served its time: what the repeat says, because it says the same.
+
+        Its receipts are not kept any more either; its status is `pruned`. The id tells when it was first heard.
+        """
+        row = EventRow(
+            id=event_id,
+            merchant_id=merchant_id,
+            source_id=source_id,
+            type=report.type.value,
+            external_id=report.external_id,
+            payment_id=report.payment_id,
+            order_id=report.order_id,
+            settlement_key=report.settlement_key,
+            chain_id=None,
+            status=PRUNED,
+            reason=None,
+            amount=report.amount,
+            currency=report.currency,
+            occurred_at=report.occurred_at,
+            payload=b"",
+            metadata=dict(report.metadata),
+            test=report.test,
+            received_at=datetime.fromtimestamp((event_id.int >> 80) / 1000, UTC),
+        )
+        return event_view(row, [], report, masked)
+
     async def events(
         self, merchant_id: UUID, wanted: EventFilter, before: Position | None, limit: int, *, masked: bool
     ) -> list[Shown]:
         """At most `limit` events behind a place, newest first."""
+        if wanted.external_id is not None:
+            async with self._database.pipeline() as tx:
+                known = await event_repo.reported_as(tx, merchant_id, wanted.external_id)
+            wanted = replace(wanted, ids=tuple(known))
         async with self._database.tenant(merchant_id) as tx:
             rows = await event_repo.page(tx, merchant_id, wanted, before, limit)
             made = await receipt_reads.of_events(tx, merchant_id, [row.id for row in rows])
@@ -211,7 +247,7 @@ class Reads:
         return open_customer(self._box, row.merchant_id, row.id, row.customer)
 
     def _receipt_view(self, row: ReceiptRow, masked: bool) -> Json:
-        return receipt_view(row, self._customer(row), masked=masked)
+        return receipt_view(row, self._customer(row), masked=masked, links=self._links)
 
     async def _event_views(
         self, merchant_id: UUID, rows: Sequence[EventRow], made: dict[UUID, list[ReceiptRow]], masked: bool
@@ -225,6 +261,7 @@ class Reads:
                 masked,
                 customers={receipt.id: self._customer(receipt) for receipt in made[row.id]},
                 linked_to=first.get(row.id),
+                links=self._links,
             )
             for row in rows
         ]

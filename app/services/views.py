@@ -6,6 +6,7 @@ decimals; money is integer kopecks.
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from app.domain.event import PaymentEvent
 from app.domain.plan import Held, Missing
 from app.domain.receipt import Customer
 from app.infra.ids import Prefix, public
+from app.infra.page_links import NO_LINKS, PageLinks
 from app.services.customers import customer_view, masked_json
 
 Json = dict[str, Any]
@@ -62,7 +64,7 @@ _FAILURE = (
 )
 
 
-def receipt_view(row: ReceiptRow, customer: Customer | None, *, masked: bool) -> Json:
+def receipt_view(row: ReceiptRow, customer: Customer | None, *, masked: bool, links: PageLinks = NO_LINKS) -> Json:
     """A receipt as everybody outside sees it; `customer` is the opened one."""
     document = row.document or {}
     return {
@@ -86,6 +88,7 @@ def receipt_view(row: ReceiptRow, customer: Customer | None, *, masked: bool) ->
         "items_origin": row.items_origin,
         "payments": [{"type": paid["kind"], "amount": paid["amount"]} for paid in document.get("payments", ())],
         "fiscal": None if row.fiscal is None else _fiscal(row.fiscal),
+        "receipt_page_url": links.url(row.merchant_id, row.id),
         "failure": None if row.failure is None else _failure(row.failure),
         "due_at": _time(row.due_at),
         "created_at": rfc3339(row.created_at),
@@ -102,14 +105,22 @@ def event_view(
     *,
     customers: Mapping[UUID, Customer | None] | None = None,
     linked_to: UUID | None = None,
+    reported: Json | None = None,
+    links: PageLinks = NO_LINKS,
 ) -> Json:
     """An event with its receipts.
 
     `customers` are the opened buyers by receipt; without them the event's own buyer is each receipt's. `linked_to` is
-    the event that reported the same money first. `payload` None leaves out what only the payload holds.
+    the event that reported the same money first. `payload` None leaves out what only the payload holds; `reported` is
+    the payload as JSON where the caller has it already.
     """
+    if reported is None:
+        reported = {} if payload is None else event_to_json(payload)
     buyer = None if payload is None else payload.customer
-    made = [receipt_view(one, buyer if customers is None else customers.get(one.id), masked=masked) for one in receipts]
+    made = [
+        receipt_view(one, buyer if customers is None else customers.get(one.id), masked=masked, links=links)
+        for one in receipts
+    ]
     reason = dict(row.reason or {})
     missing = reason.pop("missing", None)
     return {
@@ -126,7 +137,7 @@ def event_view(
         "amount": row.amount,
         "currency": row.currency,
         "customer": customer_view(buyer, masked=masked),
-        "items": [] if payload is None else [_line(item) for item in event_to_json(payload).get("items", ())],
+        "items": [_line(item) for item in reported.get("items", ())],
         "occurred_at": rfc3339(row.occurred_at),
         "received_at": rfc3339(row.received_at),
         "settlement_key": row.settlement_key,
@@ -200,9 +211,11 @@ def missing_json(missing: Sequence[Missing]) -> list[Json]:
     ]
 
 
+@lru_cache(maxsize=256)
 def rfc3339(moment: datetime) -> str:
     """A moment in UTC with `Z` and always six decimals."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    text = (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat(timespec="microseconds")
+    return f"{text[:-6]}Z"
 
 
 def _time(moment: datetime | None) -> str | None:

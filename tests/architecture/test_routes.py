@@ -33,8 +33,10 @@ WITHOUT_KEY = {
     "/in/{source_id}/{part}",
     "/in/{source_id}/s-{secret}/{part}",
     "/callbacks/{kassa_id}/{secret}",
+    "/r/{token}",
+    "/r/{token}/pdf",
 }
-"""All that may be called without an API key; the last three check their senders in their own way."""
+"""All that may be called without an API key; the last five check their callers in their own way."""
 
 
 @pytest.fixture(scope="module")

@@ -75,6 +75,7 @@ MEMBERS = [
     "items_origin",
     "payments",
     "fiscal",
+    "receipt_page_url",
     "failure",
     "due_at",
     "created_at",

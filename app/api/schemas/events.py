@@ -169,7 +169,8 @@ class EventOut(ResponseModel):
     order_id: str | None
     status: str = Field(
         description="`received`: planned in a moment; `planned`: has its receipts; `held`: something is missing; "
-        "`linked`: the same money came from another source; `ignored`: needs no receipt; `refused`: contradicts itself."
+        "`linked`: the same money came from another source; `ignored`: needs no receipt; `refused`: contradicts "
+        "itself; `pruned`: a repeat of what is too old to be kept, no receipt is made."
     )
     reason: dict[str, Any] | None = Field(description="Why it is held, ignored or refused.")
     missing: list[MissingOut] = Field(description="What has to be filled in with PATCH while it is held.")

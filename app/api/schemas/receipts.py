@@ -87,6 +87,10 @@ class ReceiptOut(ResponseModel):
     items_origin: str | None = Field(description="Where the lines came from: `event`, `default`, `sale`, `spread`…")
     payments: list[PaymentOut]
     fiscal: FiscalOut | None
+    receipt_page_url: str | None = Field(
+        description="Public page of the receipt for the buyer, the same for ever; null when `KASSA_PUBLIC_URL` is not "
+        "set or the pages are switched off."
+    )
     failure: FailureOut | None
     due_at: Timestamp | None
     created_at: Timestamp

@@ -1,6 +1,11 @@
 """Buyer contacts become what a receipt can carry, or a plain sentence that does not repeat them."""
 
+import phonenumbers
 import pytest
+from email_validator import EmailNotValidError, validate_email
+from hypothesis import given as hypothesis_given
+from hypothesis import settings
+from hypothesis import strategies as st
 
 from app.infra.contacts import normalize_email, normalize_phone
 
@@ -45,3 +50,36 @@ def test_refused_phones_are_not_repeated(given: str) -> None:
     with pytest.raises(ValueError, match="the phone") as refused:
         normalize_phone(given)
     assert not given or given not in str(refused.value)
+
+
+_LABEL = st.text("abz019-", min_size=1, max_size=42)
+_LOCAL = st.text("abXY019._+-", min_size=1, max_size=65)
+_ZONE = st.sampled_from(
+    ["org", "ru", "test", "local", "localhost", "arpa", "invalid", "onion", "xn--p1ai", "c", "museum"]
+)
+
+
+@settings(max_examples=400)
+@hypothesis_given(local=_LOCAL, labels=st.lists(_LABEL, min_size=0, max_size=3), zone=_ZONE)
+def test_an_email_that_the_library_is_not_asked_about_is_the_one_it_would_give(
+    local: str, labels: list[str], zone: str
+) -> None:
+    email = f"{local}@{'.'.join([*labels, zone])}"
+    try:
+        checked = validate_email(email, check_deliverability=False, allow_smtputf8=False)
+        wanted = checked.ascii_email if len(email) <= 64 else None
+    except EmailNotValidError:
+        wanted = None
+    try:
+        found = normalize_email(email)
+    except ValueError:
+        found = None
+    assert found == wanted
+
+
+@hypothesis_given(st.integers(0, 10**9 - 1))
+def test_a_phone_that_the_library_is_not_asked_about_is_the_one_it_would_give(digits: int) -> None:
+    phone = f"+79{digits:09d}"
+    number = phonenumbers.parse(phone, "RU")
+    assert phonenumbers.is_possible_number(number)
+    assert normalize_phone(phone) == phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)

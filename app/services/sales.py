@@ -1,0 +1,117 @@
+"""What a payment becomes under a merchant's settings: where it belongs, whether it is ignored, and its plan."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from app.db.repos.settings import BranchRow, KassaRow, SourceRow
+from app.domain.event import PaymentEvent
+from app.domain.ffd import FfdVersion, Measure, PaymentMethod, PaymentObject, Taxation
+from app.domain.planning import Defaults, Plan, Planned, PlanSettings, merge, plan_sale
+from app.domain.receipt import Receipt
+from app.domain.vat import VatRate
+from app.infra.crypto import SecretBox
+from app.ports.kassa import KassaDriver
+from app.ports.registry import Registry
+from app.services.catalog import MerchantSettings
+from app.services.customers import open_fallback
+
+Shape = Callable[[Receipt, date], Receipt]
+"""Turns a planned sale, on its local day, into another kind of receipt."""
+
+
+class Sales:
+    """Plans payments; used at intake, and again when a held one is filled or a rejected one corrected."""
+
+    def __init__(self, registry: Registry[KassaDriver], box: SecretBox) -> None:
+        self._registry = registry
+        self._box = box
+
+    def place_of(
+        self, settings: MerchantSettings, source: SourceRow, event: PaymentEvent
+    ) -> tuple[BranchRow | None, KassaRow | None]:
+        """The branch that the event names, else the source's own, and its kassa.
+
+        A branch that nobody knows has none: its money may belong to another place of settlement, so the receipt is
+        held until the branch is there.
+        """
+        if event.branch:
+            branch = settings.branch(event.branch)
+            return (None, None) if branch is None else (branch, settings.route(source, branch))
+        branch = settings.branches.get(source.branch_id) if source.branch_id else None
+        return branch, settings.route(source, branch)
+
+    def ignored(self, source: SourceRow, kassa: KassaRow | None, event: PaymentEvent) -> dict[str, Any] | None:
+        """Why this event needs no receipt; None when it does."""
+        if source.acquirer_fiscalizes:
+            return {"code": "acquirer_fiscalizes", "detail": "this source prints its receipts itself"}
+        if source.starts_at is not None and event.occurred_at < source.starts_at:
+            return {"code": "before_start", "detail": "older than the moment from which this source is fiscalized"}
+        if event.test and kassa is not None and not kassa.test:
+            return {"code": "test_on_live_kassa", "detail": "a test payment makes no receipt on a live kassa"}
+        return None
+
+    def plan(
+        self,
+        settings: MerchantSettings,
+        source: SourceRow,
+        branch: BranchRow | None,
+        kassa: KassaRow | None,
+        event: PaymentEvent,
+        shape: Shape | None = None,
+    ) -> Plan:
+        """What a payment becomes under these settings."""
+        if kassa is None:
+            return plan_sale(event, None, event.occurred_at.date())
+        today = local_date(event.occurred_at, kassa.timezone)
+        plan = plan_sale(event, self.plan_settings(settings, source, branch, kassa), today)
+        if shape is None or not isinstance(plan, Planned):
+            return plan
+        return replace(plan, receipts=tuple(shape(receipt, today) for receipt in plan.receipts))
+
+    def plan_settings(
+        self, settings: MerchantSettings, source: SourceRow, branch: BranchRow | None, kassa: KassaRow
+    ) -> PlanSettings:
+        """A kassa with the merged defaults of source, branch and kassa, all of them of these settings; made once."""
+        place = (source.id, None if branch is None else branch.id, kassa.id)
+        made = settings.compiled.get(place)
+        if made is None:
+            made = settings.compiled[place] = self._compiled(source, branch, kassa)
+        return made
+
+    def _compiled(self, source: SourceRow, branch: BranchRow | None, kassa: KassaRow) -> PlanSettings:
+        driver = self._registry.get(kassa.provider)
+        return PlanSettings(
+            kassa_id=f"kas_{kassa.id.hex}",
+            ffd=FfdVersion(kassa.ffd),
+            taxation=tuple(Taxation.parse(name) for name in kassa.taxation),
+            place=kassa.place,
+            timezone=kassa.timezone if branch is None or branch.timezone is None else branch.timezone,
+            internet=kassa.internet,
+            defaults=merge(
+                _defaults(source.defaults),
+                _defaults(branch.defaults if branch else {}),
+                _defaults(kassa.defaults),
+            ),
+            fallback_contact=open_fallback(self._box, source),
+            max_items=driver.capabilities.max_items,
+        )
+
+
+def _defaults(stored: dict[str, Any]) -> Defaults:
+    """Defaults from their API names."""
+    return Defaults(
+        vat=VatRate.parse(stored["vat"]) if stored.get("vat") else None,
+        payment_method=PaymentMethod.parse(stored["payment_method"]) if stored.get("payment_method") else None,
+        payment_object=PaymentObject.parse(stored["payment_object"]) if stored.get("payment_object") else None,
+        measure=Measure.parse(stored["measure"]) if stored.get("measure") else None,
+        item_name=stored.get("item_name"),
+        taxation=Taxation.parse(stored["taxation"]) if stored.get("taxation") else None,
+    )
+
+
+def local_date(moment: datetime, timezone: str) -> date:
+    """The day on which a settlement happened where the kassa stands."""
+    return moment.astimezone(ZoneInfo(timezone)).date()

@@ -1,0 +1,37 @@
+"""JSON as pydantic writes it is the JSON of the standard library, compact and in UTF-8."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.infra.compact_json import json_bytes, json_text
+
+_STORABLE = st.characters(exclude_categories=["Cs"])
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.text(_STORABLE, max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(_STORABLE, max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(_VALUES)
+def test_the_same_bytes_as_the_standard_library(value: Any) -> None:
+    wanted = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    assert json_bytes(value) == wanted.encode()
+    assert json_text(value) == wanted
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_numbers_come_back_as_they_were(value: float) -> None:
+    assert json.loads(json_bytes(value)) == value
+
+
+def test_what_json_cannot_say() -> None:
+    assert json_bytes([float("nan"), float("inf")]) == b"[null,null]"
+    with pytest.raises(ValueError, match="surrogates"):
+        json_bytes("\ud800")
+    with pytest.raises(ValueError, match="serialize"):
+        json_bytes(object())
