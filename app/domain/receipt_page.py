@@ -4,6 +4,7 @@ Pure, and the only place that knows what is printed: HTML, PDF and JSON draw the
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -249,8 +250,8 @@ def _document(receipt: Receipt, fiscal: FiscalData | None, qr: str | None) -> It
 
 def _moment(fiscal: FiscalData, qr: str | None, zone: str) -> datetime:
     """Local time of the settlement address without a zone, as paper shows it: the register's own where it is known."""
-    if qr is not None:
-        return datetime.fromisoformat(parse_qr(qr).local_time)
+    with suppress(ValueError):
+        return datetime.fromisoformat(parse_qr(qr or "").local_time)
     return fiscal.fiscalized_at.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pypdfium2
 import pytest
 import zxingcpp
 from PIL import Image
 
 from app.domain.qr import parse_qr
-from app.infra.ids import new_id
+from app.infra.ids import new_id, parse
 from app.main import create_app
 from app.services.principal import Principal
 from tests.support.browser import needs_browser, open_browser
@@ -235,8 +236,9 @@ async def test_the_buyers_page_shows_no_contact_and_asks_not_to_be_found(shop: S
         assert one.headers["x-robots-tag"] == "noindex, nofollow, noarchive"
         assert one.headers["referrer-policy"] == "no-referrer"
         assert one.headers["cache-control"] == "private, no-cache"
-        assert one.headers["content-security-policy"].startswith("default-src 'none'")
+        assert "frame-ancestors 'none'" in one.headers["content-security-policy"]
         assert one.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'; style-src 'sha256-")
     assert file.headers["content-type"] == "application/pdf"
     assert file.content.startswith(b"%PDF-")
 
@@ -268,8 +270,6 @@ async def test_another_merchants_receipt_is_not_shown_under_ones_own_name(shop: 
 
 
 async def _event_id(shop: Shop) -> Any:
-    from app.infra.ids import parse
-
     (event,) = (await shop.api.get("/v1/events")).json()["data"]
     return parse("evt", event["id"])
 
@@ -365,8 +365,6 @@ async def test_a_browser_shows_all_of_it_at_every_width(shop: Shop) -> None:
 
 @needs_browser
 async def test_it_prints_on_the_paper_that_was_asked_for(shop: Shop) -> None:
-    import pypdfium2
-
     url = shop.here((await shop.sold())["receipt_page_url"])
     async with open_browser() as browser:
         for paper, width in (("58", 58), ("80", 80), ("a4", 210)):

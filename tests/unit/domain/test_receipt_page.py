@@ -135,6 +135,12 @@ def test_values_are_those_of_the_document() -> None:
     assert base64.b64decode(dict(facts())["1059/2000"]).decode() == CODE
 
 
+@pytest.mark.parametrize(("zone", "time"), [("Europe/Moscow", "15:05"), ("Asia/Vladivostok", "22:05")])
+def test_without_a_readable_code_the_time_is_that_of_the_kassas_zone(zone: str, time: str) -> None:
+    page = receipt_page(replace(LESSON, timezone=zone), SELLER, Status.FISCALIZED, fiscal=FISCAL, qr=None)
+    assert dict(values(page.parts()))["1012"] == f"2026-11-23T{time}"
+
+
 def test_format_1_05_has_tags_of_its_own() -> None:
     told = [path for path, _ in facts(replace(EVERYTHING, ffd=FfdVersion.V1_05), replace(FISCAL, ffd=None))]
     assert {"1227", "1228", "1059/1197", "1059/1162"} <= set(told)
