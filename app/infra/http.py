@@ -1,4 +1,4 @@
-"""The one HTTP client for everything that calls out: the httpx API over aiohttp's connections.
+"""The one HTTP client for everything that calls out: the httpx API over connections of our own.
 
 It ends in an answer, in `NotSent` (certainly not sent) or in `MaybeSent` (everything else); `http_gate` decides which.
 """
@@ -6,30 +6,30 @@ It ends in an answer, in `NotSent` (certainly not sent) or in `MaybeSent` (every
 import asyncio
 import re
 import ssl
-import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from functools import partial, reduce
+from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from types import SimpleNamespace
 from typing import Any
 
-import aiohttp
 import httpx
-from yarl import URL
 
 from app.infra.clock import boottime
 from app.infra.egress import EgressPolicy, GuardedResolver, Lookup
-from app.infra.http_gate import Attempt, BodyTooLarge, Clock, GatedRequest, MaybeSent, NotSent, WireStops
+from app.infra.http_gate import Attempt, Clock, GateClosed, MaybeSent, NotSent, WireStops
+from app.infra.http_pool import Pool
+from app.infra.http_record import Exchange, RecordingTransport
+from app.infra.http_wire import Answer, Connection, Origin
 
 __all__ = [
-    "AiohttpTransport",
+    "Answer",
+    "Client",
     "Exchange",
     "HttpClients",
     "MaybeSent",
     "NotSent",
     "RecordingTransport",
+    "Transport",
     "WireStops",
     "client_over",
     "open_http",
@@ -42,15 +42,15 @@ MAX_BODY = 1 << 20
 KEEP_ALIVE_SECONDS = 2.0
 
 _REQUEST_FRAMING = frozenset({b"connection", b"transfer-encoding", b"content-length"})
-_ANSWER_FRAMING = frozenset({b"content-encoding", b"transfer-encoding", b"content-length"})
-_SECRET_NAME = re.compile(r"auth|cookie|token|secret|api[-_]?key|passw|session", re.IGNORECASE)
-_BLOT = "[redacted]"
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TARGET = re.compile(rb"[!-~]+")
+_BODY_EXPECTED = frozenset({b"POST", b"PUT", b"PATCH"})
 _ORIGINS = 4096  # of which the verdict of the policy is remembered; it depends on nothing else in a URL
-_SHORTEST_SECRET = 4  # a shorter one would blot out innocent text
+_PORTS = {"http": 80, "https": 443}
 
 
-class AiohttpTransport(httpx.AsyncBaseTransport):
-    """One exchange over a shared aiohttp session: read whole, never redirected, never repeated once a byte was out.
+class Transport(httpx.AsyncBaseTransport):
+    """One exchange over shared connections: read whole, never redirected, never repeated once a byte was out.
 
     Request extensions: `deadline_seconds` bounds the whole exchange (else httpx's read timeout does); `not_after`
     (time of `clock`) is the last moment for the first byte. httpx's connect timeout bounds waiting for a free
@@ -59,148 +59,217 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
+        pool: Pool,
         policy: EgressPolicy,
         clock: Clock = boottime,
         max_body: int = MAX_BODY,
         stops: WireStops | None = None,
     ) -> None:
-        self._session, self._policy, self._clock, self._max_body = session, policy, clock, max_body
-        self._stops = stops
-        self._judged: set[tuple[str, bytes, int | None]] = set()
+        self._pool, self._policy, self._clock, self._max_body = pool, policy, clock, max_body
+        self._stops = stops or WireStops()
+        self._judged: set[Origin] = set()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        timeouts = request.extensions.get("timeout", {})
-        deadline = _first(request.extensions.get("deadline_seconds"), timeouts.get("read"), DEADLINE_SECONDS)
-        connect = aiohttp.ClientTimeout(total=None, connect=_first(timeouts.get("connect"), CONNECT_SECONDS))
-        attempt = self._attempt(request)
+        extensions = request.extensions
+        timeouts = extensions.get("timeout", {})
+        answer = await self.exchange(
+            request.method,
+            request.url,
+            request.headers.raw,
+            request,
+            deadline=_first(extensions.get("deadline_seconds"), timeouts.get("read"), DEADLINE_SECONDS),
+            connect=_first(timeouts.get("connect"), CONNECT_SECONDS),
+            not_after=extensions.get("not_after"),
+        )
+        return _Whole(answer)
+
+    async def exchange(
+        self,
+        method: str,
+        url: httpx.URL,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes | httpx.Request,
+        *,
+        deadline: float,
+        connect: float = CONNECT_SECONDS,
+        not_after: float | None = None,
+    ) -> Answer:
+        """The same without httpx's values; `headers` name the host, framing ones among them are ours to set.
+
+        A request as `body` is one whose body is not read yet. NotSent or MaybeSent, and nothing else.
+        """
+        attempt = Attempt(self._clock, not_after)
+        request = body if isinstance(body, httpx.Request) else None
         try:
             async with asyncio.timeout(deadline):
                 attempt.check_fresh()
-                url = self._target(request.url)
-                body = await request.aread()
-                while True:
-                    try:
-                        return await self._exchange(request, url, body, connect, attempt)
-                    except Exception:
-                        if not attempt.may_repeat():
-                            raise
-                        attempt = self._attempt(request)
+                origin = self._origin(url)
+                content = await body.aread() if isinstance(body, httpx.Request) else body
+                verb = method.encode("ascii")
+                wire = _written(verb, url.raw_path, headers, content, self._pool.keeps)
+                return await self._on_some_connection(attempt, origin, verb, wire, connect)
         except Exception as error:
-            raise attempt.verdict(error, request) from None
+            raise attempt.verdict(error, url.host, request) from None
         except BaseException:
             attempt.cut()
             raise
 
-    def _attempt(self, request: httpx.Request) -> Attempt:
-        not_after = request.extensions.get("not_after")
-        return Attempt(self._policy, request.url.scheme, self._clock, not_after, self._stops)
+    async def _on_some_connection(
+        self, attempt: Attempt, origin: Origin, method: bytes, wire: bytes, seconds: float
+    ) -> Answer:
+        slots, until = self._pool.slots, asyncio.get_running_loop().time() + seconds
+        if slots.locked():
+            attempt.queued = True
+            async with asyncio.timeout_at(until):
+                await slots.acquire()
+            attempt.queued = False
+        else:
+            await slots.acquire()
+        try:
+            connection = attempt.connection = await self._connection(origin, until)
+            waiter = attempt.write(method, wire, self._max_body)
+            if self._stops.written is not None:
+                await attempt.flushed()
+                await self._stops.written()
+            await waiter
+            answer = connection.answer()
+            self._pool.give(origin, connection)
+            return answer
+        finally:
+            slots.release()
 
-    def _target(self, url: httpx.URL) -> URL:
-        """aiohttp's URL of exactly the parts that were judged."""
-        origin = (url.scheme, url.raw_host, url.port)
+    async def _connection(self, origin: Origin, until: float) -> Connection:
+        """One that can take a request now. A kept one that died meanwhile makes room for another."""
+        while True:
+            connection = self._pool.idle(origin)
+            reused = connection is not None
+            if connection is None:
+                async with asyncio.timeout_at(until):
+                    connection = await self._pool.connect(origin)
+            try:
+                if not reused:
+                    self._judge(connection, origin)
+                if self._stops.connected is not None:
+                    await self._stops.connected()
+            except BaseException:
+                connection.abort()
+                raise
+            if connection.ready or not reused:
+                return connection
+            connection.close()
+
+    def _judge(self, connection: Connection, origin: Origin) -> None:
+        peer = connection.peer
+        if peer is None:  # already gone again
+            raise GateClosed
+        self._policy.check_address(peer[0], peer[1], origin[0])
+
+    def _origin(self, url: httpx.URL) -> Origin:
+        """Scheme, host and port, which are all that is judged of a URL."""
+        scheme = url.scheme
+        origin = (scheme, url.raw_host.decode("ascii"), url.port or _PORTS.get(scheme, 0))
         if origin not in self._judged:
             self._policy.check_url(url)
             if len(self._judged) >= _ORIGINS:
                 self._judged.clear()
             self._judged.add(origin)
-        host = url.raw_host.decode("ascii")
-        path, _, query = url.raw_path.decode("ascii").partition("?")
-        return URL.build(
-            scheme=url.scheme,
-            host=f"[{host}]" if ":" in host else host,
-            port=url.port,
-            path=path,
-            query_string=query,
-            encoded=True,
-        )
+        return origin
 
-    async def _exchange(
-        self, request: httpx.Request, url: URL, body: bytes, timeout: aiohttp.ClientTimeout, attempt: Attempt
-    ) -> httpx.Response:
-        response = await self._session.request(
-            request.method,
-            url,
-            data=body or None,
-            headers=[
-                (k.decode("ascii"), v.decode()) for k, v in request.headers.raw if k.lower() not in _REQUEST_FRAMING
-            ],
-            allow_redirects=False,
-            timeout=timeout,
-            trace_request_ctx=attempt,
-            middlewares=(attempt,),
+
+class _Whole(httpx.Response):
+    """An answer that was read already. httpx itself would encode and decode its body once more."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(
+            answer.status,
+            headers=answer.headers,
+            stream=httpx.ByteStream(answer.body),
+            extensions={"http_version": b"HTTP/1.1", "reason_phrase": answer.reason},
         )
-        try:
-            parts: list[bytes] = []
-            room = self._max_body
-            async for part in response.content.iter_any():
-                room -= len(part)
-                if room < 0:
-                    raise BodyTooLarge
-                parts.append(part)
-            attempt.finish()
-        finally:
-            response.close()
-        # aiohttp decoded within the limit above; a Content-Encoding left here would make httpx decode without one.
-        drop = _ANSWER_FRAMING if "Content-Encoding" in response.headers else frozenset[bytes]()
-        return httpx.Response(
-            response.status,
-            headers=[(k, v) for k, v in response.raw_headers if k.lower() not in drop],
-            content=b"".join(parts),
-            extensions={
-                "http_version": b"HTTP/1.1",
-                "reason_phrase": (response.reason or "").encode("ascii", "replace"),
-            },
-        )
+        self._content = answer.body
+        self.is_closed = self.is_stream_consumed = True
+
+
+def _written(method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes, keep: bool) -> bytes:
+    """The request's bytes. ValueError for what HTTP/1.1 cannot carry: nothing may break out of its line."""
+    if not _TOKEN.fullmatch(method) or not _TARGET.fullmatch(target):
+        raise ValueError("no request line")
+    lines = [b"%b %b HTTP/1.1" % (method, target)]
+    lines += [field + value for name, value in headers if (field := _field(name))]
+    if not keep:
+        lines.append(b"Connection: close")
+    if body or method in _BODY_EXPECTED:
+        lines.append(b"Content-Length: %d" % len(body))
+    head = b"\r\n".join(lines)
+    if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1 or b"\0" in head:
+        raise ValueError("a header with the end of a line in it")
+    return b"%b\r\n\r\n%b" % (head, body)
+
+
+@lru_cache(maxsize=256)
+def _field(name: bytes) -> bytes:
+    """How its line begins; empty for the framing, which is ours."""
+    if not _TOKEN.fullmatch(name):
+        raise ValueError("no name of a header")
+    return b"" if name.lower() in _REQUEST_FRAMING else name + b": "
 
 
 def _first(*values: float | None) -> float:
     return next(value for value in values if value is not None)
 
 
-class HttpClients:
-    """The outgoing connections of a process. Transports and clients made from it are cheap and share them."""
-
-    def __init__(
-        self,
-        policy: EgressPolicy,
-        kept: aiohttp.ClientSession,
-        fresh: aiohttp.ClientSession,
-        clock: Clock,
-        stops: WireStops | None = None,
-    ) -> None:
-        self._policy, self._kept, self._fresh, self._clock = policy, kept, fresh, clock
-        self._stops = stops
-
-    def stopping(self, stops: WireStops) -> "HttpClients":
-        """The same connections for exchanges that a test stops in the middle; others are not touched."""
-        if stops == WireStops():
-            return self
-        return HttpClients(self._policy, self._kept, self._fresh, self._clock, stops)
-
-    def transport(self, *, reuse: bool = True, max_body: int = MAX_BODY) -> AiohttpTransport:
-        """`reuse=False` opens a connection per request: half as fast, but no server can be hanging up on it just then.
-
-        It suits submits whose unknown outcome is dear (no deduplication at the provider) and customers' webhooks.
-        """
-        session = self._kept if reuse else self._fresh
-        return AiohttpTransport(session, self._policy, self._clock, max_body, self._stops)
-
-    def client(
-        self,
-        *,
-        reuse: bool = True,
-        max_body: int = MAX_BODY,
-        deadline: float = DEADLINE_SECONDS,
-        connect: float = CONNECT_SECONDS,
-    ) -> httpx.AsyncClient:
-        """A client for one purpose; `max_body` in bytes, `deadline` in seconds for a whole exchange."""
-        return client_over(self.transport(reuse=reuse, max_body=max_body), deadline=deadline, connect=connect)
-
-
-class _Client(httpx.AsyncClient):
+class Client(httpx.AsyncClient):
     """httpx's client without the machinery between it and its transport that we never use: no redirects, no cookies,
-    no challenges. That machinery costs as much as the exchange itself."""
+    no challenges. That machinery costs more than the exchange itself."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport, timeout: httpx.Timeout) -> None:
+        super().__init__(
+            transport=transport,
+            timeout=timeout,
+            headers={"Accept-Encoding": "identity", "User-Agent": "crm-kassa"},
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+            follow_redirects=False,
+            trust_env=False,
+        )
+        self._habits = [(name.lower(), name, value) for name, value in self.headers.raw if name != b"Connection"]
+        self._timeouts = timeout.as_dict()
+
+    @property
+    def direct(self) -> Transport | None:
+        """The transport itself, for whoever has no use for httpx's values; None where something stands before it."""
+        return self._transport if isinstance(self._transport, Transport) else None
+
+    def over(self, transport: httpx.AsyncBaseTransport, *, deadline: float) -> "Client":
+        """The same client over another transport: a copy, because making one costs more than a whole exchange."""
+        copy = object.__new__(Client)
+        copy.__dict__.update(self.__dict__)
+        copy._transport = transport
+        copy._timeout = _timeout(deadline, CONNECT_SECONDS)
+        copy._timeouts = copy._timeout.as_dict()
+        return copy
+
+    def build_request(self, method: str, url: httpx.URL | str, **options: Any) -> httpx.Request:
+        """What calls of drivers are made of, bytes and headers, without the detours; all else in httpx's own way."""
+        content, headers, extensions = options.get("content"), options.get("headers"), options.get("extensions")
+        plain = all(options[name] is None for name in _DETOURS if name in options)
+        at_default = options.get("timeout", httpx.USE_CLIENT_DEFAULT) is httpx.USE_CLIENT_DEFAULT
+        target = url if isinstance(url, httpx.URL) else httpx.URL(url)
+        if not (plain and at_default and type(content) is bytes and type(headers) is dict and target.is_absolute_url):
+            return super().build_request(method, url, **options)
+        given = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
+        named = {name.lower() for name, _ in given}
+        return httpx.Request(
+            method,
+            target,
+            headers=[
+                *([] if b"host" in named else [(b"Host", target.netloc)]),
+                *((name, value) for lower, name, value in self._habits if lower not in named),
+                *given,
+                (b"Content-Length", b"%d" % len(content)),
+            ],
+            stream=httpx.ByteStream(content),
+            extensions={"timeout": self._timeouts, **(extensions or {})},
+        )
 
     async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
         """Straight to the transport; with an `Auth` that may ask again, or redirects, in httpx's own way."""
@@ -217,18 +286,59 @@ class _Client(httpx.AsyncClient):
         return response
 
 
+_DETOURS = ("data", "files", "json", "params", "cookies")
+
+
 def client_over(
     transport: httpx.AsyncBaseTransport, *, deadline: float = DEADLINE_SECONDS, connect: float = CONNECT_SECONDS
-) -> httpx.AsyncClient:
+) -> Client:
     """A client with our habits over any transport: no redirects, no cookies, no environment. Builds no SSL context."""
-    return _Client(
-        transport=transport,
-        timeout=httpx.Timeout(deadline, connect=connect),
-        headers={"Accept-Encoding": "identity", "User-Agent": "crm-kassa"},
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-        follow_redirects=False,
-        trust_env=False,
-    )
+    return Client(transport, _timeout(deadline, connect))
+
+
+@lru_cache(maxsize=256)
+def _timeout(deadline: float, connect: float) -> httpx.Timeout:
+    return httpx.Timeout(deadline, connect=connect)
+
+
+class HttpClients:
+    """The outgoing connections of a process. Transports and clients made from it are cheap and share them."""
+
+    def __init__(
+        self,
+        policy: EgressPolicy,
+        kept: Pool,
+        fresh: Pool,
+        clock: Clock,
+        stops: WireStops | None = None,
+    ) -> None:
+        self._policy, self._kept, self._fresh, self._clock = policy, kept, fresh, clock
+        self._stops = stops
+
+    def stopping(self, stops: WireStops) -> "HttpClients":
+        """The same connections for exchanges that a test stops in the middle; others are not touched."""
+        if stops == WireStops():
+            return self
+        return HttpClients(self._policy, self._kept, self._fresh, self._clock, stops)
+
+    def transport(self, *, reuse: bool = True, max_body: int = MAX_BODY) -> Transport:
+        """`reuse=False` opens a connection per request: half as fast, but no server can be hanging up on it just then.
+
+        It suits submits whose unknown outcome is dear (no deduplication at the provider) and customers' webhooks.
+        """
+        pool = self._kept if reuse else self._fresh
+        return Transport(pool, self._policy, self._clock, max_body, self._stops)
+
+    def client(
+        self,
+        *,
+        reuse: bool = True,
+        max_body: int = MAX_BODY,
+        deadline: float = DEADLINE_SECONDS,
+        connect: float = CONNECT_SECONDS,
+    ) -> Client:
+        """A client for one purpose; `max_body` in bytes, `deadline` in seconds for a whole exchange."""
+        return client_over(self.transport(reuse=reuse, max_body=max_body), deadline=deadline, connect=connect)
 
 
 @asynccontextmanager
@@ -237,47 +347,22 @@ async def open_http(
     *,
     ssl_context: ssl.SSLContext | None = None,
     limit: int = 200,
-    limit_per_host: int = 0,
     clock: Clock = boottime,
     lookup: Lookup | None = None,
 ) -> AsyncIterator[HttpClients]:
-    """Opens the process's connections: at most `limit` kept and `limit` fresh ones (0 per host: no such limit).
+    """Opens the process's connections: at most `limit` kept and `limit` fresh ones at work.
 
     `policy` judges every look-up (kept for 10 s) and every connection. Tests pass `ssl_context`, `clock`, `lookup`.
     """
-    resolver = GuardedResolver(policy, lookup)
-    trust = ssl_context or _trust()
-    connector = partial(aiohttp.TCPConnector, resolver=resolver, ssl=trust, limit=limit, limit_per_host=limit_per_host)
+    resolver, trust = GuardedResolver(policy, lookup), ssl_context or _trust()
+    kept = Pool(resolver, trust, limit=limit, keep=KEEP_ALIVE_SECONDS)
+    fresh = Pool(resolver, trust, limit=limit, keep=0.0)
     try:
-        async with (
-            _session(connector(keepalive_timeout=KEEP_ALIVE_SECONDS)) as kept,
-            _session(connector(force_close=True)) as fresh,
-        ):
-            yield HttpClients(policy, kept, fresh, clock)
+        yield HttpClients(policy, kept, fresh, clock)
     finally:
+        await kept.close()
+        await fresh.close()
         await resolver.close()
-
-
-def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_queued_start.append(_queued)
-    trace.on_connection_queued_end.append(_dequeued)
-    return aiohttp.ClientSession(
-        connector=connector,
-        request_class=GatedRequest,
-        skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=False,
-        trace_configs=[trace],
-    )
-
-
-async def _queued(session: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
-    context.trace_request_ctx.queued = True
-
-
-async def _dequeued(session: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
-    context.trace_request_ctx.queued = False
 
 
 def _trust() -> ssl.SSLContext:
@@ -286,82 +371,3 @@ def _trust() -> ssl.SSLContext:
     context.load_default_certs()
     context.set_alpn_protocols(["http/1.1"])
     return context
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """What went over the wire once. The bodies hold buyers' contacts: they are stored encrypted only."""
-
-    method: str
-    url: str
-    request_headers: tuple[tuple[str, str], ...]
-    request_body: bytes
-    status: int | None
-    response_headers: tuple[tuple[str, str], ...]
-    response_body: bytes
-    error: str | None
-    seconds: float
-
-
-class RecordingTransport(httpx.AsyncBaseTransport):
-    """Keeps every exchange over `inner`, also the failed ones.
-
-    Headers and query parameters that are credentials by their name are blotted out, and each of `secrets` wherever
-    it stands, bodies included. Of a request with the extension `private` (a token is fetched) no body is kept.
-    """
-
-    def __init__(self, inner: httpx.AsyncBaseTransport, secrets: Iterable[str] = ()) -> None:
-        self._inner = inner
-        self._secrets = tuple(secret for secret in secrets if len(secret) >= _SHORTEST_SECRET)
-        self.exchanges: list[Exchange] = []
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        body, started = await request.aread(), time.perf_counter()
-        private = bool(request.extensions.get("private"))
-        answer: httpx.Response | None = None
-        error: str | None = None
-        try:
-            response = await self._inner.handle_async_request(request)
-            await response.aread()
-            answer = response
-            return response
-        except BaseException as caught:
-            reason = f": {caught.reason}" if isinstance(caught, NotSent | MaybeSent) else ""
-            error = type(caught).__name__ + reason
-            raise
-        finally:
-            self.exchanges.append(
-                Exchange(
-                    method=request.method,
-                    url=self._url(request.url),
-                    request_headers=self._headers(request.headers),
-                    request_body=_BLOT.encode() if private else self._body(body),
-                    status=answer.status_code if answer else None,
-                    response_headers=self._headers(answer.headers) if answer else (),
-                    response_body=(_BLOT.encode() if private else self._body(answer.content)) if answer else b"",
-                    error=error,
-                    seconds=time.perf_counter() - started,
-                )
-            )
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-
-    def _url(self, url: httpx.URL) -> str:
-        if url.userinfo:
-            url = url.copy_with(userinfo=b"")
-        if url.query:
-            for name in [name for name in url.params if _SECRET_NAME.search(name)]:
-                url = url.copy_set_param(name, _BLOT)
-        return self._text(str(url))
-
-    def _headers(self, headers: httpx.Headers) -> tuple[tuple[str, str], ...]:
-        return tuple(
-            (name, _BLOT if _SECRET_NAME.search(name) else self._text(value)) for name, value in headers.multi_items()
-        )
-
-    def _text(self, text: str) -> str:
-        return reduce(lambda done, secret: done.replace(secret, _BLOT), self._secrets, text)
-
-    def _body(self, body: bytes) -> bytes:
-        return reduce(lambda done, secret: done.replace(secret.encode(), _BLOT.encode()), self._secrets, body)

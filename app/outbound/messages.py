@@ -7,6 +7,9 @@ from typing import Any
 
 from app.domain.contact import mask_email, mask_phone
 
+# json.dumps makes an encoder for every call.
+_TEXT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
 
 def message_body(type: str, at: datetime, data: Mapping[str, Any]) -> bytes:
     """Compact UTF-8 JSON `{"type", "timestamp", "data"}`; `at` is when it happened, told in UTC to the microsecond.
@@ -17,7 +20,7 @@ def message_body(type: str, at: datetime, data: Mapping[str, Any]) -> bytes:
         raise ValueError("A message's time must come with its zone.")
     timestamp = at.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
     document = {"type": type, "timestamp": timestamp, "data": data}
-    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return _TEXT(document).encode()
 
 
 def mask_customer(customer: Mapping[str, Any]) -> dict[str, Any]:

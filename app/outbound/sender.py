@@ -13,7 +13,7 @@ from typing import Final, cast
 import httpx
 
 from app import __version__
-from app.infra.http import MaybeSent, NotSent
+from app.infra.http import Client, MaybeSent, NotSent, Transport
 from app.outbound.signing import sign
 
 HEAD_BYTES: Final = 1024
@@ -23,6 +23,12 @@ MAX_RETRY_AFTER_SECONDS: Final = 24 * 3600.0
 _CONNECT_SECONDS = 5.0
 _GONE = 410
 _THROTTLING = frozenset({429, 502, 504})
+_HEADERS = (
+    (b"content-type", b"application/json"),
+    (b"user-agent", f"CRM-Kassa/{__version__}".encode()),
+    (b"accept", b"*/*"),
+    (b"accept-encoding", b"identity"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +85,47 @@ async def send(
     Never raises for what the endpoint or the network does; ValueError when a secret cannot sign.
     """
     timestamp = int(now.timestamp())
-    headers = {
-        "webhook-id": message_id,
-        "webhook-timestamp": str(timestamp),
-        "webhook-signature": sign(secrets, message_id, timestamp, body),
-        "content-type": "application/json",
-        "user-agent": f"CRM-Kassa/{__version__}",
-        "accept": "*/*",
-        "accept-encoding": "identity",
-    }
+    headers = [
+        (b"webhook-id", message_id.encode()),
+        (b"webhook-timestamp", b"%d" % timestamp),
+        (b"webhook-signature", sign(secrets, message_id, timestamp, body).encode()),
+        *_HEADERS,
+    ]
     started = time.monotonic()
+    direct = http.direct if isinstance(http, Client) else None
+    try:
+        if direct is None:
+            answer = await _post(http, _url(url), headers, body, timeout)
+        else:
+            answer = await _post_directly(direct, _url(url), headers, body, timeout)
+    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+        return Retry(None, _why(error, timeout), None, "", time.monotonic() - started)
+    return _judge(answer, time.monotonic() - started, now)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What is looked at of an answer; the head of its body as sent."""
+
+    status: int
+    retry_after: str
+    head: bytes
+
+
+async def _post_directly(
+    transport: Transport, url: httpx.URL, headers: list[tuple[bytes, bytes]], body: bytes, timeout: float
+) -> _Answer:
+    """Over our own transport, which reads an answer whole, within its limit, and bounds the time itself."""
+    connect = min(timeout, _CONNECT_SECONDS)
+    headers = [(b"host", url.netloc), *headers]
+    answer = await transport.exchange("POST", url, headers, body, deadline=timeout, connect=connect)
+    return _Answer(answer.status, answer.header(b"retry-after") or "", answer.body[:HEAD_BYTES])
+
+
+async def _post(
+    http: httpx.AsyncClient, url: httpx.URL, headers: list[tuple[bytes, bytes]], body: bytes, timeout: float
+) -> _Answer:
+    """Over any other; the status line decides: an answer that breaks off in its body is still the endpoint's."""
     answer: httpx.Response | None = None
     head = b""
     try:
@@ -96,7 +133,7 @@ async def send(
             asyncio.timeout(timeout),
             http.stream(
                 "POST",
-                _url(url),
+                url,
                 content=body,
                 headers=headers,
                 follow_redirects=False,
@@ -105,11 +142,10 @@ async def send(
             ) as answer,
         ):
             head = await _head(answer)
-    except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
-        # The status line decides: an answer that breaks off in its body is still the endpoint's answer.
+    except (httpx.HTTPError, TimeoutError):
         if answer is None:
-            return Retry(None, _why(error, timeout), None, "", time.monotonic() - started)
-    return _judge(answer, _printable(head), time.monotonic() - started, now)
+            raise
+    return _Answer(answer.status_code, answer.headers.get("retry-after", ""), head)
 
 
 @lru_cache(maxsize=1024)
@@ -118,20 +154,22 @@ def _url(url: str) -> httpx.URL:
     return httpx.URL(url)
 
 
-def _judge(answer: httpx.Response, head: str, seconds: float, now: datetime) -> SendResult:
-    if answer.is_success:
-        return Delivered(answer.status_code, seconds)
-    if answer.status_code == _GONE:
+def _judge(answer: _Answer, seconds: float, now: datetime) -> SendResult:
+    status = answer.status
+    if 200 <= status < 300:
+        return Delivered(status, seconds)
+    head = _printable(answer.head)
+    if status == _GONE:
         return Gone(head, seconds)
-    reason = f"the endpoint answered {answer.status_code}"
-    if answer.is_redirect:
+    reason = f"the endpoint answered {status}"
+    if 300 <= status < 400:
         reason += "; redirects are not followed, give the endpoint its final address"
-    return Retry(answer.status_code, reason, _retry_after(answer, now), head, seconds)
+    return Retry(status, reason, _retry_after(answer.retry_after, now), head, seconds)
 
 
 async def _head(answer: httpx.Response) -> bytes:
     """The first bytes, as sent: an endless or packed answer costs no more than these."""
-    if answer.is_stream_consumed:  # our own transport has read it whole, within its limit
+    if answer.is_stream_consumed:
         return answer.content[:HEAD_BYTES]
     async with aclosing(cast(AsyncGenerator[bytes, None], answer.aiter_raw(HEAD_BYTES))) as chunks:
         return await anext(chunks, b"")
@@ -154,9 +192,9 @@ def _why(error: Exception, timeout: float) -> str:
             return "the connection was lost before the answer"
 
 
-def _retry_after(answer: httpx.Response, now: datetime) -> float | None:
+def _retry_after(text: str, now: datetime) -> float | None:
     """RFC 9110, section 10.2.3: seconds or a date; what cannot be read is no wish."""
-    text = answer.headers.get("retry-after", "").strip()
+    text = text.strip()
     if not text:
         return None
     if text.isascii() and text.isdigit():

@@ -5,6 +5,7 @@ import binascii
 import hmac
 import secrets as randomness
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 _PREFIX: Final = "whsec_"
@@ -50,6 +51,7 @@ def _signature(key: bytes, message_id: str, timestamp: str, body: bytes) -> str:
     return base64.b64encode(digest).decode()
 
 
+@lru_cache(maxsize=256)
 def _key(secret: str) -> bytes:
     try:
         key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)

@@ -9,7 +9,8 @@ from benchmarks.processes import Child
 from benchmarks.product import Product
 
 CONNECTIONS = 32
-PROBE = 100
+PROBE = 300
+LEAST = 2_500
 MOST = 5_000
 
 _MADE = """
@@ -87,9 +88,9 @@ class Receipts:
         return seconds
 
     async def calibrated(self, workers: list[Child], seconds: float) -> int:
-        """How many receipts take about so long."""
+        """How many receipts take about so long; never so few that the start and the end of a run would be judged."""
         took = await self.run("receipts", workers, PROBE)
-        return max(PROBE, min(round(PROBE / took * seconds), MOST))
+        return max(LEAST, min(round(PROBE / took * seconds), MOST))
 
     async def _verify(self, figure: str, prefix: str, receipts: int) -> None:
         check, count = self._figures.check, self._product.count

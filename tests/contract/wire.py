@@ -30,6 +30,7 @@ class Provider:
     url: str = ""
     seen: list[Seen] = field(default_factory=list)
     _listening: asyncio.Server | None = None
+    _talks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def _next(self) -> Answer | Cut:
         number = len(self.seen) - 1
@@ -41,10 +42,17 @@ class Provider:
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, until a cut or the end of the client."""
+        if (task := asyncio.current_task()) is not None:
+            self._talks.add(task)
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while await self._exchange(reader, writer):
                 pass
         writer.close()
+
+    async def over(self) -> None:
+        """Return when every connection has ended; the client is gone by then."""
+        if self._talks:
+            await asyncio.wait(self._talks, timeout=5)
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -102,6 +110,7 @@ async def provider(steps: Steps) -> AsyncIterator[Provider]:
         yield found
     finally:
         server.close()
+        await found.over()
         await server.wait_closed()
 
 

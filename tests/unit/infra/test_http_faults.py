@@ -24,12 +24,10 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, cast
 
-import aiohttp
 import httpx
 import pytest
 import respx
 import uvloop
-from aiohttp.client_proto import ResponseHandler
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -37,14 +35,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from app.infra.clock import boottime
 from app.infra.egress import EgressPolicy, Lookup
 from app.infra.http import (
-    AiohttpTransport,
     HttpClients,
     MaybeSent,
     NotSent,
     RecordingTransport,
+    Transport,
     client_over,
     open_http,
 )
+from app.infra.http_pool import Pool
+from app.infra.http_wire import Connection
 
 LOOPBACK = EgressPolicy.parse("127.0.0.0/8")
 MARK = b"receipt-4711"
@@ -187,13 +187,13 @@ async def clients() -> AsyncIterator[HttpClients]:
 def heard(monkeypatch: pytest.MonkeyPatch, method: str) -> asyncio.Event:
     """Set when our own end of a connection has noticed something: `data_received` or `connection_lost`."""
     event = asyncio.Event()
-    original = getattr(ResponseHandler, method)
+    original = getattr(Connection, method)
 
-    def noticed(self: ResponseHandler, *args: Any) -> None:
+    def noticed(self: Connection, *args: Any) -> None:
         original(self, *args)
         event.set()
 
-    monkeypatch.setattr(ResponseHandler, method, noticed)
+    monkeypatch.setattr(Connection, method, noticed)
     return event
 
 
@@ -419,7 +419,7 @@ async def test_no_free_connection(peer: Peer) -> None:
 
 async def test_a_server_that_speaks_first(clients: HttpClients, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     peer.on_connect = lambda conn: conn.send(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
-    connect = aiohttp.TCPConnector.connect
+    connect = Pool.connect
     spoken = heard(monkeypatch, "data_received")
 
     async def slowly(*args: Any, **kwargs: Any) -> Any:
@@ -427,7 +427,7 @@ async def test_a_server_that_speaks_first(clients: HttpClients, peer: Peer, monk
         await spoken.wait()
         return conn
 
-    monkeypatch.setattr(aiohttp.TCPConnector, "connect", slowly)
+    monkeypatch.setattr(Pool, "connect", slowly)
     await not_sent(post(clients, peer.url), "connect", peer)
 
 
@@ -472,8 +472,7 @@ async def test_the_connected_address_is_judged_once_more(clients: HttpClients, p
     """Even if a resolver let a denied address through, the connection itself is refused before the first byte."""
     elsewhere = EgressPolicy.parse("10.0.0.0/8")
     async with open_http(LOOPBACK, ssl_context=NO_TRUST, lookup=finding("127.0.0.1")) as trusting:
-        session = trusting.transport()._session
-        transport = AiohttpTransport(session, elsewhere)
+        transport = Transport(trusting.transport()._pool, elsewhere)
         call = client_over(transport).post(f"http://crm.example:{peer.port}/", content=MARK)
         await not_sent(call, "forbidden", peer)
 
@@ -602,7 +601,7 @@ async def test_dropped_after_the_request(
 ) -> None:
     peer.on_request = hang_up
     await maybe_sent(post(clients, peer.url, method=method, reuse=reuse), "disconnected", peer)
-    assert len(peer.connections) == 1, "aiohttp's own repetition is off"
+    assert len(peer.connections) == 1, "nothing is repeated"
 
 
 @pytest.mark.parametrize("hang_up", [PeerProtocol.close, PeerProtocol.reset])
@@ -727,10 +726,10 @@ async def test_an_exception_nobody_foresaw(clients: HttpClients, peer: Peer, mon
     class Unheard(Exception):
         pass
 
-    def broken(self: aiohttp.StreamReader) -> None:
+    def broken(self: Connection) -> None:
         raise Unheard
 
-    monkeypatch.setattr(aiohttp.StreamReader, "iter_any", broken)
+    monkeypatch.setattr(Connection, "answer", broken)
     await maybe_sent(post(clients, peer.url), "other", peer)
 
 
