@@ -38,9 +38,10 @@ class Stops:
 class GroupCommitter(Generic[Row, Result]):
     """Batches rows into one statement over connections borrowed from the engine, one unless `lanes` says more.
 
-    A further lane takes rows only while `share` or more wait, and no batch takes more than a lane's part of them: so
-    this process works for one part of the callers while the database stores another, and a disk that is slow to
-    commit is asked by several at once. Rows of two lanes are stored in any order, as those of two processes are.
+    A further lane takes rows only while `share` or more wait, and then no batch takes more than half a lane's part of
+    them: so this process works for some callers while the database stores others, in place of all waiting for it by
+    turns, and a disk that is slow to commit is asked by several at once. Rows of two lanes are stored in any order, as
+    those of two processes are.
 
     `write` gets a raw connection and a batch and returns one result per row, in order; it runs inside a transaction,
     or, with `one_statement`, in autocommit, which saves two round trips. An error
@@ -109,7 +110,7 @@ class GroupCommitter(Generic[Row, Result]):
                 await asyncio.sleep(0)
                 size = min(len(self._waiting), self._max_batch)
                 if self._lanes > 1:
-                    size = min(size, max(self._share, -(-size // self._lanes)))
+                    size = min(size, max(self._share, size // (2 * self._lanes)))
                 batch = [self._waiting.popleft() for _ in range(size)]
                 await self._store(lane, [entry for entry in batch if not entry[1].cancelled()])
         finally:

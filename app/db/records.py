@@ -41,6 +41,9 @@ class NewReceipt:
     metadata: str
     due_at: datetime | None
     created_at: datetime
+    limit_at: datetime | None = None
+    alarm_at: datetime | None = None
+    contact_fallback: bool = False
 
 
 @dataclass(frozen=True, slots=True)

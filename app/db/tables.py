@@ -223,6 +223,8 @@ chains = Table(
     Column("sold", BigInteger, nullable=False, server_default=text("0")),
     Column("refunded", BigInteger, nullable=False, server_default=text("0")),
     Column("settled", BigInteger, nullable=False, server_default=text("0")),
+    # A sale that another program printed, as its refunds told it.
+    _json("original"),
     UniqueConstraint("merchant_id", "source_id", "payment_id"),
     CheckConstraint("refunded <= sold", name="refunded_within_sold"),
     CheckConstraint("settled <= sold", name="settled_within_sold"),
@@ -273,6 +275,12 @@ events = Table(
     ),
 )
 
+PREPAID_SALE = (
+    """operation = 'sell' AND document @? '$.items[*] ? (@.payment_method == "full_prepayment" """
+    """|| @.payment_method == "prepayment" || @.payment_method == "advance")'::jsonpath"""
+)
+"""A sale that took money before handing over; an index answers only to these very words."""
+
 receipts = Table(
     "receipts",
     metadata,
@@ -311,8 +319,13 @@ receipts = Table(
     Column("marks", Integer, nullable=False, server_default=text("0")),
     _maybe_at("first_marked_at"),
     _maybe_at("due_at"),
+    _maybe_at("limit_at"),
+    _maybe_at("alarm_at"),
+    Column("contact_fallback", Boolean, nullable=False, server_default=text("false")),
+    _json("correction_draft"),
     _at(),
     _at("updated_at"),
+    Column("prepayment_closed", Boolean, nullable=False, server_default=text("false")),
     UniqueConstraint("provider_id"),
     Index("ix_receipts_merchant_id_created_at_id", "merchant_id", "created_at", "id"),
     Index("ix_receipts_chain_id", "chain_id", postgresql_where=text("chain_id IS NOT NULL")),
@@ -341,6 +354,21 @@ receipts = Table(
         "id",
         postgresql_where=text("operation <> 'sell'"),
     ),
+    # What stands still until a person acts is asked every minute whether it is time to remind; what moves by itself is
+    # found by its state, and pays for no further index.
+    Index(
+        "ix_receipts_alarm_at",
+        "alarm_at",
+        postgresql_where=text("status = ANY (ARRAY['held', 'needs_attention', 'rejected'])"),
+    ),
+    Index(
+        "ix_receipts_prepaid",
+        "merchant_id",
+        "prepayment_closed",
+        "created_at",
+        "id",
+        postgresql_where=text(PREPAID_SALE),
+    ),
     Index(
         "ix_receipts_unfinished",
         "status",
@@ -350,6 +378,20 @@ receipts = Table(
         postgresql_where=text("status <> 'fiscalized'"),
     ),
 )
+
+settlement_parts = Table(
+    "settlement_parts",
+    metadata,
+    Column("receipt_id", Uuid, nullable=False),
+    Column("chain_id", Uuid, ForeignKey("chains.id", ondelete="CASCADE"), nullable=False),
+    _merchant(),
+    Column("amount", BigInteger, nullable=False),
+    Column("items", JSONB, nullable=False),
+    _at(),
+    PrimaryKeyConstraint("receipt_id", "chain_id"),
+    Index("ix_settlement_parts_chain_id", "chain_id"),
+)
+"""What the closing of a whole order took from each of its payments; outlives the receipt, so that nothing reopens."""
 
 attempts = Table(
     "attempts",
@@ -533,6 +575,63 @@ audit = Table(
     _json("data", "{}"),
     Index("ix_audit_merchant_id", "merchant_id", "at"),
 )
+
+corrections = Table(
+    "corrections",
+    metadata,
+    _id(),
+    _merchant(),
+    Column("receipt_id", Uuid, nullable=False),
+    Column("event_id", Uuid, nullable=False),
+    Column("chain_id", Uuid, nullable=False),
+    Column("case", Text, nullable=False),
+    Column("basis", JSONB, nullable=False),
+    _json("other_document"),
+    Column("reason", Text),
+    _json("differences", "[]"),
+    _json("notes", "[]"),
+    Column("actor", Text, nullable=False),
+    _at(),
+    UniqueConstraint("event_id"),
+    Index("ix_corrections_chain_id", "chain_id"),
+)
+"""Which event's documents put which receipt right; `other_document` is a second print of it that we never made."""
+
+correction_batches = Table(
+    "correction_batches",
+    metadata,
+    _id(),
+    _merchant(),
+    Column("source_id", Uuid, nullable=False),
+    Column("token_hash", LargeBinary, nullable=False),
+    Column("documents", Integer, nullable=False),
+    Column("refused", Integer, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    _at(),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    _maybe_at("confirmed_at"),
+    Column("confirmed_by", Text),
+    Index("ix_correction_batches_merchant_id", "merchant_id", "created_at"),
+)
+
+correction_rows = Table(
+    "correction_rows",
+    metadata,
+    _id(),
+    _merchant(),
+    Column("batch_id", Uuid, ForeignKey("correction_batches.id", ondelete="CASCADE"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("external_id", Text),
+    Column("amount", BigInteger),
+    Column("state", Text, nullable=False),
+    _json("findings", "[]"),
+    Column("digest", LargeBinary),
+    Column("payload", LargeBinary),
+    Column("event_id", Uuid),
+    UniqueConstraint("batch_id", "number"),
+)
+"""One payment of a list; what was told of it is kept, sealed, until it is sent."""
 
 TENANT_TABLES = tuple(
     name

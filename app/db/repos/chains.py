@@ -1,13 +1,19 @@
-"""Chains: one row per payment, locked before anything is looked up in it."""
+"""Chains: one row per payment, locked before anything is looked up in it.
+
+Two kinds have no payment of ours: the closings of an order that was paid in several payments, and the returns of a sale
+that another program printed. Their `source_id` is the merchant's own id, which no source has.
+"""
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
+from sqlalchemy.dialects.postgresql import insert
 
-from app.db.tables import chains, event_identities
+from app.db.tables import chains, event_identities, events, receipts
 from app.db.unit_of_work import Tx
-from app.domain.event import EventType
+from app.domain.event import EventStatus, EventType
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,85 @@ class Chain:
     sold: int
     refunded: int
     settled: int
+    original: dict[str, Any] | None = None
+
+    @property
+    def of_order(self) -> bool:
+        """The closings of a whole order: sells nothing itself, and draws on the payments' chains."""
+        return self.source_id == self.merchant_id and self.payment_id.startswith(_ORDER)
+
+
+_ORDER = "order "
+_DOCUMENT = "document "
+
+
+def order_key(order_id: str) -> str:
+    """What the chain of an order's closings is called."""
+    return f"{_ORDER}{order_id}"
+
+
+def document_key(fn: str, fd: int) -> str:
+    """What the chain of a sale is called that another program printed: its fiscal document's own identity."""
+    return f"{_DOCUMENT}{fn}/{fd}"
+
+
+async def ensure(tx: Tx, merchant_id: UUID, key: str, chain_id: UUID) -> UUID:
+    """The chain that no source names, under this key; `chain_id` is its id when it is new."""
+    await tx.execute(
+        insert(chains)
+        .values(id=chain_id, merchant_id=merchant_id, source_id=merchant_id, payment_id=key)
+        .on_conflict_do_nothing(index_elements=["merchant_id", "source_id", "payment_id"])
+    )
+    found: UUID = (
+        await tx.execute(
+            select(chains.c.id).where(
+                chains.c.merchant_id == merchant_id, chains.c.source_id == merchant_id, chains.c.payment_id == key
+            )
+        )
+    ).scalar_one()
+    return found
+
+
+async def set_original(tx: Tx, merchant_id: UUID, chain_id: UUID, original: dict[str, Any], total: int) -> None:
+    """Keep a sale that another program printed, so that its later returns respect what is left of it."""
+    await tx.execute(
+        update(chains)
+        .where(chains.c.merchant_id == merchant_id, chains.c.id == chain_id)
+        .values(original=original, sold=total)
+    )
+
+
+async def of_order(tx: Tx, merchant_id: UUID, order_id: str) -> list[UUID]:
+    """The chains in which payments of this order were sold, in order of id."""
+    found = await tx.execute(
+        select(chains.c.id)
+        .distinct()
+        .join(receipts, receipts.c.chain_id == chains.c.id)
+        .where(
+            receipts.c.merchant_id == merchant_id,
+            receipts.c.order_id == order_id,
+            receipts.c.operation == "sell",
+            chains.c.source_id != merchant_id,
+        )
+        .order_by(chains.c.id)
+    )
+    return list(found.scalars())
+
+
+async def of_document(tx: Tx, merchant_id: UUID, fn: str, fd: int) -> UUID | None:
+    """The chain of a sale that we printed ourselves under this number."""
+    found: UUID | None = (
+        await tx.execute(
+            select(receipts.c.chain_id).where(
+                receipts.c.merchant_id == merchant_id,
+                receipts.c.fd == fd,
+                receipts.c.fn == fn,
+                receipts.c.operation == "sell",
+                receipts.c.chain_id.is_not(None),
+            )
+        )
+    ).scalar_one_or_none()
+    return found
 
 
 async def lock(tx: Tx, merchant_id: UUID, chain_id: UUID) -> Chain | None:
@@ -28,6 +113,14 @@ async def lock(tx: Tx, merchant_id: UUID, chain_id: UUID) -> Chain | None:
         await tx.execute(
             select(chains).where(chains.c.merchant_id == merchant_id, chains.c.id == chain_id).with_for_update()
         )
+    ).one_or_none()
+    return None if row is None else Chain(**row._mapping)
+
+
+async def by_id(tx: Tx, merchant_id: UUID, chain_id: UUID) -> Chain | None:
+    """A chain as it is just now, without its lock: what is decided from it is decided again under the lock."""
+    row = (
+        await tx.execute(select(chains).where(chains.c.merchant_id == merchant_id, chains.c.id == chain_id))
     ).one_or_none()
     return None if row is None else Chain(**row._mapping)
 
@@ -45,6 +138,21 @@ async def sale_event(tx: Tx, chain: Chain) -> UUID | None:
         )
     ).scalar_one_or_none()
     return found
+
+
+async def reported_before(tx: Tx, merchant_id: UUID, chain_id: UUID, event_id: UUID) -> list[UUID]:
+    """Events of this chain that wait for their plan and were reported before this one, in that order."""
+    found = await tx.execute(
+        select(events.c.id)
+        .where(
+            events.c.merchant_id == merchant_id,
+            events.c.chain_id == chain_id,
+            events.c.status == EventStatus.RECEIVED.value,
+            events.c.id < event_id,
+        )
+        .order_by(events.c.id)
+    )
+    return list(found.scalars())
 
 
 async def merchant_of(tx: Tx, chain_id: UUID) -> UUID | None:

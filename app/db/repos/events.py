@@ -95,6 +95,19 @@ async def reported_as(tx: Tx, merchant_id: UUID, external_id: str) -> list[UUID]
     return list(found.scalars())
 
 
+async def reported_among(tx: Tx, merchant_id: UUID, external_ids: Sequence[str]) -> dict[str, UUID]:
+    """Of these ids those under which any source of the merchant reported something, each with its event."""
+    found = await tx.execute(
+        select(event_identities.c.external_id, event_identities.c.event_id).where(
+            event_identities.c.merchant_id == merchant_id,
+            event_identities.c.source_id.in_(select(sources.c.id).where(sources.c.merchant_id == merchant_id)),
+            event_identities.c.type.in_([type.value for type in EventType]),
+            event_identities.c.external_id.in_(external_ids),
+        )
+    )
+    return {row.external_id: row.event_id for row in found}
+
+
 async def by_id(tx: Tx, merchant_id: UUID, event_id: UUID, *, lock: bool = False) -> EventRow | None:
     """One event of one merchant, locked until the transaction ends if asked for."""
     query = select(*EVENT_COLUMNS).where(events.c.merchant_id == merchant_id, events.c.id == event_id)

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Select, Uuid, any_, bindparam, func, insert, select, update
+from sqlalchemy import func, insert, update
 
-from app.db.tables import deliveries, message_endpoints, messages, webhook_endpoints
+from app.db.tables import deliveries, message_endpoints, webhook_endpoints
 from app.db.unit_of_work import Tx
 from app.infra.ids import new_id
 
@@ -31,37 +30,6 @@ class Parcel:
     previous_secret_until: datetime | None
     endpoint_status: str
     failing_since: datetime | None
-
-
-_PARCEL = (
-    message_endpoints.c.id,
-    message_endpoints.c.merchant_id,
-    message_endpoints.c.message_id,
-    message_endpoints.c.endpoint_id,
-    message_endpoints.c.status,
-    message_endpoints.c.attempts,
-    message_endpoints.c.created_at,
-    messages.c.type,
-    messages.c.body,
-    webhook_endpoints.c.url,
-    webhook_endpoints.c.secret,
-    webhook_endpoints.c.previous_secret,
-    webhook_endpoints.c.previous_secret_until,
-    webhook_endpoints.c.status,
-    webhook_endpoints.c.failing_since,
-)
-_PARCELS: Select[Any] = (
-    select(*_PARCEL)
-    .join(messages, messages.c.id == message_endpoints.c.message_id)
-    .join(webhook_endpoints, webhook_endpoints.c.id == message_endpoints.c.endpoint_id)
-    .where(message_endpoints.c.id == any_(bindparam("ids", type_=ARRAY(Uuid))))
-)
-"""In the order of `Parcel`'s members; an array, so that the statement is the same for every number of them."""
-
-
-async def parcels(tx: Tx, ids: list[UUID]) -> dict[UUID, Parcel]:
-    """What the worker needs to deliver, of any merchant: the jobs name them."""
-    return {row[0]: Parcel(*row) for row in await tx.execute(_PARCELS, {"ids": ids})}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import case, func, insert, or_, select, text, update
+from sqlalchemy import and_, case, func, insert, or_, select, text, update
 
 from app.db.records import NewReceipt
 from app.db.repos.events import EVENT_COLUMNS, EventRow
@@ -73,6 +73,17 @@ async def rewrite_receipt(tx: Tx, before: ReceiptRow, new: NewReceipt, *, sequen
             phone_tail_hash=new.phone_tail_hash,
             items_origin=new.items_origin,
             failure=None if new.failure is None else json.loads(new.failure),
+            contact_fallback=new.contact_fallback,
+            # Filled after its limit it has an hour: whoever filled it has just looked at it.
+            limit_at=receipts.c.limit_at
+            if new.status != "queued"
+            else case(
+                (
+                    and_(receipts.c.status == "held", receipts.c.limit_at.is_not(None)),
+                    func.greatest(receipts.c.limit_at, func.kassa_now() + text("interval '1 hour'")),
+                ),
+                else_=receipts.c.limit_at,
+            ),
             updated_at=func.kassa_now(),
         )
         .returning(receipts.c.id)

@@ -32,6 +32,7 @@ class ReceiptFilter:
     email_hash: bytes | None = None
     phone_hash: bytes | None = None
     phone_tail_hash: bytes | None = None
+    cause: str | None = None
 
 
 _EQUAL = (
@@ -116,6 +117,8 @@ def _narrowed(query: Select[Any], merchant_id: UUID, wanted: ReceiptFilter) -> S
         value = getattr(wanted, name)
         if value is not None:
             query = query.where(receipts.c[name] == value)
+    if wanted.cause is not None:
+        query = query.where(receipts.c.failure["code"].astext == wanted.cause)
     if wanted.created_from is not None:
         query = query.where(receipts.c.created_at >= wanted.created_from)
     if wanted.created_to is not None:

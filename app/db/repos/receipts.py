@@ -14,7 +14,12 @@ from app.db.unit_of_work import Tx
 
 @dataclass(frozen=True, slots=True)
 class ReceiptRow:
-    """One receipt as stored; `customer` is sealed, `document` lacks the customer, jsonb members are parsed."""
+    """One receipt as stored; `customer` is sealed, `document` lacks the customer, jsonb members are parsed.
+
+    `limit_at`: when a receipt that was never sent is held as late; `alarm_at`: when people are told next that it is not
+    there yet. `contact_fallback`: it went to the merchant's own address. `correction_draft`: what correction it could
+    become, from the moment at which it was held as late.
+    """
 
     id: UUID
     merchant_id: UUID
@@ -50,6 +55,10 @@ class ReceiptRow:
     due_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    limit_at: datetime | None = None
+    alarm_at: datetime | None = None
+    contact_fallback: bool = False
+    correction_draft: dict[str, Any] | None = None
 
     def changed(self, **members: Any) -> Self:
         """A copy with other members; the database is not touched."""

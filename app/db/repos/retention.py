@@ -160,7 +160,10 @@ _OF_EVENTS = (
     ("", "DELETE FROM timeline WHERE event_id = ANY(:ids)"),
     ("events", "DELETE FROM events WHERE id = ANY(:ids)"),
 )
-_OF_CHAINS = (("payments", "DELETE FROM chains WHERE id = ANY(:ids)"),)
+_OF_CHAINS = (
+    ("", "DELETE FROM corrections WHERE chain_id = ANY(:ids)"),
+    ("payments", "DELETE FROM chains WHERE id = ANY(:ids)"),
+)
 
 
 async def receipts(tx: Tx, before: datetime, after: UUID, limit: int, *, dry: bool) -> Batch:

@@ -51,6 +51,7 @@ COLUMNS = (
     SealedColumn("receipts", "customer"),
     SealedColumn("attempts", "exchange"),
     SealedColumn("notifications", "raw"),
+    SealedColumn("correction_rows", "payload"),
 )
 
 # The second and third byte of a sealed value are the number of its key.
