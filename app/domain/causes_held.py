@@ -1,0 +1,89 @@
+"""Causes of receipts that wait for data, for a person or for their turn: nothing was refused, nothing is unknown."""
+
+from app.domain.cause import Cause, Who
+
+HELD = (
+    Cause(
+        "data_missing",
+        "The receipt lacks data that neither the event nor the settings give.",
+        "Для чека не хватает данных: их нет ни в сообщении о платеже, ни в настройках.",
+        Who.MERCHANT,
+        "Fill the listed members with PATCH, or set defaults for the source, branch or kassa.",
+        "Заполните перечисленные поля или задайте значения по умолчанию для источника, филиала или кассы.",
+        False,
+    ),
+    Cause(
+        "kassa_missing",
+        "No switched-on kassa belongs to this payment's branch.",
+        "Для филиала этого платежа нет включённой кассы.",
+        Who.OPERATOR,
+        "Connect a kassa to the branch, or switch one on.",
+        "Подключите кассу к филиалу или включите её.",
+        False,
+    ),
+    Cause(
+        "payment_unknown",
+        "The refund or settlement names a payment that was never reported here.",
+        "Возврат или закрытие ссылается на платёж, о котором сюда не сообщали.",
+        Who.MERCHANT,
+        "Report the payment first, or correct payment_id.",
+        "Сначала передайте сам платёж или исправьте payment_id.",
+        True,
+    ),
+    Cause(
+        "sale_not_fiscalized",
+        "The sale has no receipt (refused or cancelled), so there is nothing to return by a receipt.",
+        "У продажи нет чека (отклонён или отменён), возвращать по чеку нечего.",
+        Who.MERCHANT,
+        "Correct and resend the sale's receipt, or cancel this one.",
+        "Исправьте и отправьте чек продажи или отмените этот чек.",
+        True,
+    ),
+    Cause(
+        "refund_exceeds_payment",
+        "More is to be returned than is left of the sale.",
+        "Возвращается больше, чем осталось от продажи.",
+        Who.MERCHANT,
+        "Check earlier refunds of this sale and correct the sum or the lines.",
+        "Проверьте прежние возвраты по этой продаже и исправьте сумму или строки.",
+        False,
+    ),
+    Cause(
+        "lines_not_found",
+        "Lines of the event are not in the sale's receipt.",
+        "Строк из сообщения нет в чеке продажи.",
+        Who.MERCHANT,
+        "Name the lines as the sale did (sku or name), or leave the lines out to go by the sum.",
+        "Назовите строки так же, как в продаже (артикул или наименование), или передайте только сумму.",
+        False,
+    ),
+    Cause(
+        "settlement_exceeds_prepayment",
+        "More is to be closed than is open of the prepayment.",
+        "Закрывается больше, чем осталось от предоплаты.",
+        Who.MERCHANT,
+        "Check earlier closings and refunds of this prepayment and correct the sum.",
+        "Проверьте прежние закрытия и возвраты этой предоплаты и исправьте сумму.",
+        False,
+    ),
+    Cause(
+        "contact_missing",
+        "There is no e-mail or phone to send the receipt to.",
+        "Некуда отправить чек: нет ни e-mail, ни телефона.",
+        Who.BUYER_DATA,
+        "Send the buyer's e-mail or phone with PATCH; after the time in `until` the receipt goes to the fallback "
+        "contact of the source.",
+        "Передайте e-mail или телефон покупателя запросом PATCH; после времени в `until` чек уйдёт на запасной "
+        "контакт источника.",
+        True,
+    ),
+    Cause(
+        "deadline_passed",
+        "The receipt is late: it could not be made before its deadline, and certainly was never made.",
+        "Чек просрочен: до срока его пробить не удалось, и он точно не пробит.",
+        Who.MERCHANT,
+        "Decide, for one or for many at once: print it now as an ordinary receipt, or make a correction receipt of it.",
+        "Решите, по одному или сразу по многим: пробить сейчас обычным чеком или оформить чеком коррекции.",
+        False,
+    ),
+)

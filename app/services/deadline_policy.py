@@ -1,0 +1,63 @@
+"""By when a payment needs its receipt under a merchant's settings: the law's rule for how the money came."""
+
+from datetime import datetime
+from typing import Any
+
+from app.db.repos.settings import BranchRow, KassaRow, SourceRow
+from app.domain.deadline import Deadline, Limits, SettlementKind, Workdays, contact_until, deadline, first_alarm
+from app.domain.event import EventType, PaymentEvent
+
+_WHERE_NOTHING_IS_SAID = "Europe/Moscow"
+_CASH = "cash"
+
+
+class DeadlinePolicy:
+    """Used at intake and by planning; holds the production calendar."""
+
+    def __init__(self, works: Workdays, limits: Limits) -> None:
+        self._works = works
+        self._limits = limits
+
+    def of(
+        self,
+        source: SourceRow,
+        branch: BranchRow | None,
+        kassa: KassaRow | None,
+        event: PaymentEvent,
+        received_at: datetime,
+    ) -> Deadline:
+        """The deadline of a reported payment, refund or closing."""
+        zone = (branch and branch.timezone) or (kassa and kassa.timezone) or _WHERE_NOTHING_IS_SAID
+        return deadline(
+            kind_of(source, branch, kassa, event),
+            event.occurred_at,
+            received_at,
+            zone,
+            self._works,
+            delivered=event.delivered,
+            limits=self._limits,
+        )
+
+    def times(self, found: Deadline, received_at: datetime) -> dict[str, Any]:
+        """The members of a new receipt that the clock sets."""
+        return {"due_at": found.due_at, "limit_at": found.limit_at, "alarm_at": first_alarm(found, received_at)}
+
+    def contact_until(self, found: Deadline, received_at: datetime) -> datetime | None:
+        """Until when a missing contact is waited for although there is a fallback; None: not at all."""
+        if not self._limits.contact_seconds:
+            return None
+        until = contact_until(found, received_at, self._limits)
+        return until if until > received_at else None
+
+
+def kind_of(source: SourceRow, branch: BranchRow | None, kassa: KassaRow | None, event: PaymentEvent) -> SettlementKind:
+    """How the money came: a closing is an offset, cash is face to face; else what source, branch or kassa answer
+    (`defaults.settlement`), else by the kassa's Internet sign (tag 1125)."""
+    if event.type is EventType.ORDER_SETTLED:
+        return SettlementKind.OFFSET
+    if any(paid.kind == _CASH for paid in event.payments):
+        return SettlementKind.IN_PERSON
+    for level in (source, branch, kassa):
+        if level is not None and (said := level.defaults.get("settlement")) is not None:
+            return SettlementKind(said)
+    return SettlementKind.ONLINE if kassa is None or kassa.internet else SettlementKind.IN_PERSON
