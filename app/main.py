@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from app import __version__
-from app.api import problems, routes
+from app.api import events, problems, routes
 from app.api.contract import Application
 from app.api.middleware import Authenticate, LimitBody, Observe, RateLimit
 from app.infra.metrics import Metrics
@@ -29,6 +29,11 @@ def create_app(
 
     A `lifespan` may open them instead: it puts them at `app.state.services` before the first request.
     """
+    around = [
+        Middleware(Observe, metrics=metrics or Metrics()),
+        Middleware(LimitBody, api_bytes=settings.api_body_limit, inbound_bytes=settings.inbound_body_limit),
+        Middleware(Authenticate, rate=RateLimit(settings.rate_limit_per_minute)),
+    ]
     app = Application(
         version=__version__,
         license_info={"name": "MIT", "identifier": "MIT"},
@@ -38,13 +43,10 @@ def create_app(
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
         lifespan=lifespan,
-        middleware=[
-            Middleware(Observe, metrics=metrics or Metrics()),
-            Middleware(LimitBody, api_bytes=settings.api_body_limit, inbound_bytes=settings.inbound_body_limit),
-            Middleware(Authenticate, rate=RateLimit(settings.rate_limit_per_minute)),
-        ],
+        middleware=around,
     )
     app.state.services = services
+    app.short_cut(events.HOT, around)
     problems.install(app)
     routes.include(app)
     return app

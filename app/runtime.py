@@ -16,6 +16,8 @@ from app.db.group_commit import GroupCommitter, Stops
 from app.db.migrate import head
 from app.db.records import Acceptance, Accepted
 from app.db.unit_of_work import Database
+from app.domain.deadline import Limits as DeadlineLimits
+from app.infra.calendar import ProductionCalendar, parse_exceptions
 from app.infra.clock import DatabaseClock
 from app.infra.dsn import Dsn
 from app.infra.egress import EgressPolicy
@@ -36,22 +38,30 @@ from app.services.access import Access
 from app.services.actions import Actions
 from app.services.bundle import Services
 from app.services.catalog import Catalog
+from app.services.correction_batches import CorrectionBatches
+from app.services.corrections import Corrections
+from app.services.deadline_policy import DeadlinePolicy
+from app.services.deadlines import Deadlines
 from app.services.deliver import Deliver
 from app.services.drivers import Drivers
 from app.services.endings import Endings
 from app.services.endpoints import Endpoints
 from app.services.evidence import Evidence
+from app.services.explain import Explain
 from app.services.fiscalize import Fiscalize
 from app.services.health import Health
 from app.services.idempotency import Idempotency
 from app.services.inbound import Inbound
 from app.services.intake import Intake
 from app.services.kassas import Kassas
+from app.services.late import Late
 from app.services.merchants import Merchants
+from app.services.missing_receipts import MissingReceipts
 from app.services.overdue import Overdue
 from app.services.pacing import Pacing
 from app.services.plan import Planner
 from app.services.poll import Poll
+from app.services.prepayments import Prepayments
 from app.services.providers import Providers
 from app.services.reads import Reads
 from app.services.receipt_page import ReceiptPages
@@ -125,6 +135,7 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
             database,
             accept,
             one_statement=True,
+            lanes=2,
             max_waiting=settings.intake_queue,
             stops=Stops(
                 before_write=failpoints.hook("api.before_insert"),
@@ -144,6 +155,7 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
             clock=clock,
             metrics=metrics,
             links=links,
+            deadlines=deadline_policy_of(settings),
         )
         planner = Planner(database=database, catalog=catalog, intake=intake, box=keys.box)
         provider_stops = WireStops(
@@ -151,6 +163,7 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
             written=failpoints.hook("provider.after_request_written"),
         )
         drivers = Drivers(kassas, http.stopping(provider_stops), keys.box, settings.public_url)
+        missing = MissingReceipts(database=database, catalog=catalog, intake=intake, registry=kassas)
         services = Services(
             merchants=Merchants(database, catalog, clock),
             kassas=Kassas(database, catalog, drivers, keys.box, policy, clock),
@@ -168,7 +181,15 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
             catalog=catalog,
             intake=intake,
             actions=Actions(database=database, catalog=catalog, intake=intake, planner=planner),
+            corrections=Corrections(
+                database=database, catalog=catalog, intake=intake, planner=planner, registry=kassas
+            ),
+            missing=missing,
+            correction_batches=CorrectionBatches(database=database, catalog=catalog, intake=intake, missing=missing),
+            late=Late(database=database, catalog=catalog, intake=intake, planner=planner, registry=kassas),
+            explain=Explain(database),
             reads=Reads(database, keys.box, keys.hasher, links),
+            prepayments=Prepayments(database, keys.box, keys.hasher),
             pages=ReceiptPages(database, keys.box, links, metrics),
             idempotency=Idempotency(database, keys.box, metrics=metrics),
             inbound=Inbound(
@@ -209,6 +230,16 @@ def failpoints_of(settings: Settings) -> Failpoints:
         return Failpoints.parse(settings.failpoints if settings.testing else "")
     except ValueError as wrong:
         raise SettingInvalid(str(wrong)) from None
+
+
+def deadline_policy_of(settings: Settings) -> DeadlinePolicy:
+    """The deadline clock with its calendar. SettingInvalid names the day that cannot be read."""
+    try:
+        exceptions = parse_exceptions(settings.working_days)
+    except ValueError as wrong:
+        raise SettingInvalid(f"KASSA_WORKING_DAYS: {wrong}") from None
+    limits = DeadlineLimits(settings.operational_limit_seconds, settings.contact_wait_seconds)
+    return DeadlinePolicy(ProductionCalendar(exceptions), limits)
 
 
 @dataclass(slots=True)
@@ -315,6 +346,14 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
     maintenance = Maintenance(
         database=database,
         overdue=Overdue(database, runtime.keys.box, runtime.links, s.refund_wait_seconds),
+        deadlines=Deadlines(
+            database=database,
+            catalog=runtime.services.catalog,
+            planner=runtime.planner,
+            box=runtime.keys.box,
+            links=runtime.links,
+            hold_late=s.hold_late_receipts,
+        ),
         idempotency=runtime.services.idempotency,
         metrics=runtime.metrics,
         rescue_seconds=s.rescue_every_seconds,

@@ -51,6 +51,11 @@ class Settings(BaseSettings):
     unknown_limit_seconds: Seconds = 86_400.0
     refund_wait_seconds: Seconds = 86_400.0
 
+    hold_late_receipts: bool = True
+    operational_limit_seconds: Seconds | None = None
+    contact_wait_seconds: Annotated[float, Field(ge=0)] = 900.0
+    working_days: str = ""
+
     delivery_timeout_seconds: Seconds = 15.0
     endpoint_max_in_flight: Annotated[int, Field(ge=1, le=100)] = 10
     rotation_overlap_seconds: Seconds = 86_400.0

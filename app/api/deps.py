@@ -60,7 +60,10 @@ class Requires:
         return self.check(request)
 
     def check(self, request: Request) -> Principal:
-        principal: Principal | None = getattr(request.state, "principal", None)
+        return self.checked(getattr(request.state, "principal", None))
+
+    def checked(self, principal: Principal | None) -> Principal:
+        """The caller, if the key has the scope; the middleware has put it into the request's state."""
         if principal is None:
             raise Problem("authentication-required", "Send Authorization: Bearer <API key>.")
         if principal.may(self.scope) or (self._admin and principal.admin):

@@ -1,23 +1,27 @@
 """The neutral event: any CRM reports a payment or refund here, as often as it likes, and gets one receipt."""
 
 import re
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
+from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from app.api import problems
 from app.api.answers import REPLAYED, json_answer
 from app.api.deps import ServicesDep, Tenant, tenant
 from app.api.pagination import Page, PageQuery
-from app.api.problems import Problem, documented, from_pydantic
+from app.api.problems import Problem, documented
 from app.api.schemas.events import Changes, EventIn, EventOut, Identifier, PastMoment
 from app.api.types import EventId, SourceId
 from app.domain.errors import NotFound
 from app.domain.event import EventStatus, EventType
+from app.infra.compact_json import json_bytes
 from app.services.bundle import Services
 from app.services.idempotency import canonical_key
 from app.services.principal import Principal
@@ -30,43 +34,75 @@ LONGEST_WAIT = 30
 _WAIT = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?=,|;|$)", re.IGNORECASE)
 
 _WRITES = tenant("events:write")
+_REPLAYED = REPLAYED.lower().encode()
 
 
-async def accept_event(request: Request) -> Response:
-    """Report a payment, a refund or a closing: the hottest path, so bytes go straight into the model.
+async def accept_event(scope: Scope, receive: Receive, send: Send) -> None:
+    """Report a payment, a refund or a closing: the hottest path, an ASGI application of its own.
 
-    Its route is a plain one: FastAPI's own way to a handler costs more than everything that happens here.
+    Bytes go straight into the model and out of the view: the framework's way to a handler and back costs more than
+    everything that happens here. `app.main` puts it behind the same middleware as all routes.
     """
-    principal = _WRITES.check(request)
+    # Log and metrics name a request by its route, which only FastAPI's own routes say of themselves.
+    scope["route"] = HOT
+    try:
+        status, headers, body = await _accept(scope, lambda: _read(receive))
+    except problems.REFUSALS as refused:
+        await problems.refusal(scope, refused)(scope, receive, send)
+        return
+    length = (b"content-length", b"%d" % len(body))
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, length, _JSON]})
+    await send({"type": "http.response.body", "body": body})
+
+
+HOT = Route("/v1/events", accept_event, methods=["POST"], name="accept_event", include_in_schema=False)
+
+_JSON = (b"content-type", b"application/json")
+
+
+async def _read(receive: Receive) -> bytes:
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part: bytes = message.get("body", b"")
+        body = body + part if body else part
+        if not message.get("more_body", False):
+            return body
+
+
+async def _accept(scope: Scope, read: Callable[[], Awaitable[bytes]]) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and body of the answer."""
+    principal = _WRITES.checked(scope["state"].get("principal"))
     merchant_id = principal.merchant_id
     if merchant_id is None:
         raise Problem("insufficient-scope", "An admin key acts for no merchant; make a key of the merchant.")
-    if request.scope["query_string"]:
-        strange = [("query", name) for name in request.query_params]
+    if scope["query_string"]:
+        strange = [("query", name) for name in Request(scope).query_params]
         raise RequestValidationError(
             [{"type": "extra_forbidden", "loc": loc, "msg": "Unknown parameter"} for loc in strange]
         )
-    key = request.headers.getlist("idempotency-key")
-    if key:
+    if key := [value.decode("latin-1") for name, value in scope["headers"] if name == b"idempotency-key"]:
         canonical_key(key)
     try:
-        body = EventIn.model_validate_json(await request.body())
+        body = EventIn.model_validate_json(await read())
     except ValidationError as invalid:
         found = invalid.errors(include_url=False, include_context=False, include_input=False)
-        return from_pydantic(request.scope, [{**one, "loc": ("body", *one["loc"])} for one in found])
+        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in found]) from None
     event = body.to_domain()
-    services: Services = request.app.state.services
+    services: Services = scope["app"].state.services
     source_id = await _source(services, principal, merchant_id, body.source)
     answer = await services.intake.accept(merchant_id, source_id, event, principal.actor)
 
     masked = not principal.may("receipts:read_pii")
-    headers = {"Location": f"/v1/events/evt_{answer.event_id.hex}"}
+    headers = [(b"location", b"/v1/events/evt_%b" % answer.event_id.hex.encode())]
     if not answer.fresh:
-        headers[REPLAYED] = "true"
+        headers.append((_REPLAYED, b"true"))
     status = 202 if answer.fresh else 200
-    seconds = _wait_seconds(request)
+    seconds = _wait_seconds(scope)
     if seconds is not None:
-        headers["Preference-Applied"] = f"wait={seconds}"
+        headers.append((b"preference-applied", b"wait=%d" % seconds))
     try:
         if seconds is not None:
             status = 200 if await services.reads.wait(merchant_id, answer.event_id, seconds) else 202
@@ -79,21 +115,8 @@ async def accept_event(request: Request) -> Response:
             raise
         # Its identity is kept for ever, the event itself is not: a repeat after years is still no new receipt.
         status, view = 200, services.reads.pruned(merchant_id, answer.event_id, source_id, event, masked=masked)
-    return json_answer(view, status, headers)
+    return status, headers, json_bytes(view)
 
-
-class _Accept:
-    """The same as an ASGI application: what a route puts around a function is not paid for."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Log and metrics name a request by its route, which only FastAPI's own routes say of themselves.
-        scope["route"] = HOT
-        response = await accept_event(Request(scope, receive, send))
-        await response(scope, receive, send)
-
-
-HOT = Route("/v1/events", _Accept(), methods=["POST"], name="accept_event", include_in_schema=False)
-"""Stands before all other routes of the application."""
 
 _CREATED: dict[int | str, dict[str, Any]] = {
     200: {
@@ -129,7 +152,7 @@ _PAYMENT = {
 _REFUND = {"type": "refund.succeeded", "external_id": "r-1", "payment_id": "p-1", "amount": 50000, "currency": "RUB"}
 
 
-# Never reached, the plain route stands before it; here for the description of the API.
+# Never reached, `accept_event` stands before it; here for the description of the API.
 @router.post(
     "",
     status_code=202,
@@ -174,7 +197,8 @@ async def create_event(
     The first report is answered 202, a repeat 200 with the present state, and the same identity with other content
     409 with `existing_id`.
     """
-    return await accept_event(request)
+    status, headers, answer = await _accept(request.scope, request.body)
+    return Response(answer, status, {name.decode(): value.decode() for name, value in headers}, "application/json")
 
 
 def _event_filter(
@@ -281,7 +305,10 @@ async def _source(services: Services, principal: Principal, merchant_id: UUID, n
     return found
 
 
-def _wait_seconds(request: Request) -> int | None:
+def _wait_seconds(scope: Scope) -> int | None:
     """Of `Prefer: wait=N` (RFC 7240). What cannot be read is no preference; more than the most means the most."""
-    found = _WAIT.search(", ".join(request.headers.getlist("prefer")))
+    preferred = [value for name, value in scope["headers"] if name == b"prefer"]
+    if not preferred:
+        return None
+    found = _WAIT.search(b", ".join(preferred).decode("latin-1"))
     return None if found is None else min(int(found[1]), LONGEST_WAIT)

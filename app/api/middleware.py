@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api import problems
 from app.domain.errors import KassaError
 from app.infra.ids import new_id, public
-from app.infra.logging import bind_request_id, enabled
+from app.infra.logging import bind_request_id, enabled, served
 from app.infra.metrics import Metrics
 from app.services.access import KeyInvalid
 from app.services.bundle import Services
@@ -49,7 +49,9 @@ class Observe:
             await self._app(scope, receive, send)
             return
         given = _header(scope, b"x-request-id")
-        request_id = given if given and _REQUEST_ID.fullmatch(given) else f"req_{new_id().hex}"
+        if given is not None and not _REQUEST_ID.fullmatch(given):
+            given = None
+        request_id = given or f"req_{new_id().hex}"
         scope.setdefault("state", {})["request_id"] = request_id
         status = 0
         started = time.perf_counter()
@@ -73,21 +75,24 @@ class Observe:
                 detail = f"Report it with the request id {request_id}."
                 await problems.response(scope, "internal-error", detail)(scope, receive, answer)
             finally:
-                self._tell(scope, status, time.perf_counter() - started)
+                self._tell(scope, given, status, time.perf_counter() - started)
 
-    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+    def _tell(self, scope: Scope, given_id: str | None, status: int, seconds: float) -> None:
         route = _route(scope)
         self._timer(scope["method"], route, status // 100).observe(seconds)
         if scope["path"] in _QUIET or not enabled("info"):
             return
         principal: Principal | None = scope["state"].get("principal")
-        log.info(
-            "request.served",
-            method=scope["method"],
-            route=route,
-            status=status,
-            duration_ms=round(seconds * 1000, 1),
-            key_id=None if principal is None else public("key", principal.key_id),
+        served(
+            given_id,
+            {
+                "request_id": scope["state"]["request_id"],
+                "method": scope["method"],
+                "route": route,
+                "status": status,
+                "duration_ms": round(seconds * 1000, 1),
+                "key_id": None if principal is None else public("key", principal.key_id),
+            },
         )
 
     def _timer(self, method: str, route: str, status_class: int) -> Histogram:

@@ -168,12 +168,14 @@ def from_error(scope: Scope, error: KassaError) -> Response:
     return response(scope, slug, error.detail, headers=headers, **facts)
 
 
+REFUSALS = (KassaError, Problem, RequestValidationError, HTTPException)
+"""What a route may raise instead of answering."""
+
+
 def install(app: FastAPI) -> None:
     """The handlers that leave no answer without the problem form."""
-    app.add_exception_handler(KassaError, _kassa_error)
-    app.add_exception_handler(Problem, _problem)
-    app.add_exception_handler(RequestValidationError, _not_valid)
-    app.add_exception_handler(HTTPException, _http_exception)
+    for kind in REFUSALS:
+        app.add_exception_handler(kind, _handled)
 
 
 def documented(*slugs: str) -> dict[int | str, dict[str, Any]]:
@@ -190,19 +192,23 @@ def documented(*slugs: str) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def _kassa_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, KassaError)  # noqa: S101 - what it was registered for
-    return from_error(request.scope, error)
+def _handled(request: Request, error: Exception) -> Response:
+    return refusal(request.scope, error)
 
 
-def _problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)  # noqa: S101 - what it was registered for
-    return response(request.scope, error.slug, error.detail, headers=error.headers, **error.facts)
-
-
-def _not_valid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - what it was registered for
-    return from_pydantic(request.scope, error.errors())
+def refusal(scope: Scope, error: Exception) -> Response:
+    """One of REFUSALS as an answer."""
+    match error:
+        case KassaError():
+            return from_error(scope, error)
+        case Problem():
+            return response(scope, error.slug, error.detail, headers=error.headers, **error.facts)
+        case RequestValidationError():
+            return from_pydantic(scope, error.errors())
+        case HTTPException():
+            return _http_exception(scope, error)
+        case _:
+            raise error
 
 
 def from_pydantic(scope: Scope, errors: Sequence[Any]) -> Response:
@@ -216,20 +222,19 @@ def from_pydantic(scope: Scope, errors: Sequence[Any]) -> Response:
     return response(scope, "validation-failed", detail, errors=told)
 
 
-def _http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - what it was registered for
+def _http_exception(scope: Scope, error: HTTPException) -> Response:
     slug = _BY_STATUS.get(error.status_code, "internal-error" if error.status_code >= 500 else "validation-failed")
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(_allowed(request))
-    return response(request.scope, slug, headers=headers)
+        headers["Allow"] = ", ".join(_allowed(scope))
+    return response(scope, slug, headers=headers)
 
 
-def _allowed(request: Request) -> list[str]:
+def _allowed(scope: Scope) -> list[str]:
     """All methods of this path: the framework has one route per method and names only the first one's."""
-    path = request.scope["path"]
+    path = scope["path"]
     found: set[str] = set()
-    for route in iter_route_contexts(request.app.routes):
+    for route in iter_route_contexts(scope["app"].routes):
         if route.methods and route.path_regex.match(path):
             found |= route.methods
     return sorted(found)

@@ -10,8 +10,9 @@ from app.api.answers import KEY_REQUIRED, KeyDep, json_answer, once
 from app.api.deps import ServicesDep, Tenant, tenant
 from app.api.pagination import Page, PageQuery
 from app.api.problems import Problem, documented
-from app.api.schemas.actions import BulkIn, BulkOut, CancelIn, ManualIn, RefundIn, ResolveIn
+from app.api.schemas.actions import BulkIn, BulkOut, CancelIn, LateIn, ManualIn, RefundIn, ResolveIn
 from app.api.schemas.events import Changes, EventOut, Identifier, PastMoment
+from app.api.schemas.explain import ExplanationOut
 from app.api.schemas.lines import Email, OperationName, Phone
 from app.api.schemas.receipts import ReceiptOut, TimelineOut
 from app.api.types import BranchId, EventId, KassaId, ReceiptId
@@ -116,7 +117,7 @@ async def create_receipt(request: Request, body: ManualIn, key: KeyDep, services
     "/bulk",
     response_model=BulkOut,
     operation_id="changeReceipts",
-    summary="Retry or cancel many receipts",
+    summary="Retry, cancel or confirm many receipts",
     responses=documented("malformed-json", "validation-failed"),
 )
 async def change_receipts(body: BulkIn, services: ServicesDep, who: Writer) -> Response:
@@ -133,6 +134,7 @@ async def change_receipts(body: BulkIn, services: ServicesDep, who: Writer) -> R
         created_to=asked.created_to,
         email=asked.email,
         phone=asked.phone,
+        cause=asked.cause,
     )
     count, found = await services.reads.matching(who.merchant_id, wanted, body.after, BULK_AT_ONCE + 1)
     ids = found[:BULK_AT_ONCE]
@@ -173,6 +175,35 @@ async def read_timeline(receipt_id: ReceiptId, services: ServicesDep, who: Reade
     return json_answer({"data": await services.reads.timeline(who.merchant_id, receipt_id)})
 
 
+@router.get(
+    "/{receipt_id}/explain",
+    response_model=ExplanationOut,
+    operation_id="explainReceipt",
+    summary="What happened to a receipt, why, who acts, and what can be done now",
+    responses=documented("not-found"),
+)
+async def explain_receipt(receipt_id: ReceiptId, services: ServicesDep, who: Reader) -> Response:
+    """In English and Russian, with the calls that are possible now, ready to copy."""
+    found = await services.explain.receipt(who.merchant_id, receipt_id)
+    if found is None:
+        raise NotFound("no such receipt")
+    return json_answer(found)
+
+
+@router.post(
+    "/{receipt_id}/confirm-late",
+    response_model=ReceiptOut,
+    operation_id="confirmLateReceipt",
+    summary="Decide how a late receipt is made",
+    responses=_ACTION | documented("malformed-json", "validation-failed", "fiscal-rule-violation"),
+)
+async def confirm_late_receipt(receipt_id: ReceiptId, body: LateIn, services: ServicesDep, who: Writer) -> Response:
+    """For a receipt that is held with the cause `deadline_passed`; the same for many at once: `POST
+    /v1/receipts/bulk`. Never for one that may be registered already."""
+    await services.late.confirm(who.principal, who.merchant_id, receipt_id, body.how, body.reason)
+    return await _shown(services, who, receipt_id)
+
+
 @router.patch(
     "/{receipt_id}",
     response_model=ReceiptOut,
@@ -198,7 +229,8 @@ async def update_receipt(
     ] = None,
 ) -> Response:
     """Members that are left out stay; a customer is merged, lists are replaced. A corrected receipt is a new version
-    under a new id at the provider."""
+    under a new id at the provider. Of a finished receipt that went to the fallback contact the `customer` can be sent
+    later: no document is made again, refunds go to the buyer, and `receipt.contact_added` tells you our link."""
     await services.actions.patch_receipt(who.principal, who.merchant_id, receipt_id, _sequence(if_match), body.given())
     return await _shown(services, who, receipt_id)
 
@@ -337,6 +369,8 @@ async def _one_of_many(services: Services, who: Tenant, receipt_id: UUID, body: 
     try:
         if body.action == "retry":
             await services.actions.retry(who.principal, who.merchant_id, receipt_id)
+        elif body.action != "cancel":
+            await services.late.confirm(who.principal, who.merchant_id, receipt_id, body.action, body.reason)
         else:
             await services.actions.cancel(who.principal, who.merchant_id, receipt_id, body.reason)
     except KassaError as refused:

@@ -13,6 +13,7 @@ from app.api import (
     keys,
     merchants,
     messages,
+    prepayments,
     providers,
     receipt_pages,
     receipts,
@@ -25,6 +26,7 @@ BEHIND_KEYS = (
     receipts.router,
     receipt_pages.router,
     corrections.router,
+    prepayments.router,
     messages.router,
     merchants.router,
     merchants.branches,
@@ -40,7 +42,6 @@ OPEN = (inbound.router, health.router, docs.router, receipt_pages.public)
 
 def include(app: FastAPI) -> None:
     """Put all routes into the application."""
-    app.router.routes.insert(0, events.HOT)
     for router in BEHIND_KEYS:
         app.include_router(router, prefix="/v1", dependencies=[Depends(known_parameters)])
     for router in OPEN:

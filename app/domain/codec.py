@@ -118,17 +118,20 @@ def _object_encoder(kind: Any, sparse: bool) -> Encode:
     hints = _hints(kind)
     names = tuple(hints)
     read = attrgetter(*names, names[0])  # the first one twice: of a single name it would give no tuple
-    written = [(name, write) for name in names if (write := _encoder(hints[name], sparse)) is not None]
+    writes = tuple(_encoder(hints[name], sparse) for name in names)
 
-    def encode(value: Any) -> Json:
-        given = zip(names, read(value), strict=False)
-        members = {name: one for name, one in given if one is not None} if sparse else dict(given)
-        for name, write in written:
-            if members.get(name) is not None:
-                members[name] = write(members[name])
+    def encode_sparse(value: Any) -> Json:
+        members = {}
+        for name, one, write in zip(names, read(value), writes, strict=False):
+            if one is not None:
+                members[name] = one if write is None else write(one)
         return members
 
-    return encode
+    def encode(value: Any) -> Json:
+        given = zip(names, read(value), writes, strict=False)
+        return {name: one if one is None or write is None else write(one) for name, one, write in given}
+
+    return encode_sparse if sparse else encode
 
 
 @cache

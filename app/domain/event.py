@@ -56,6 +56,17 @@ class EventPayment:
 
 
 @dataclass(frozen=True, slots=True)
+class OriginalSale:
+    """A sale that another program printed, by its fiscal document (tags 1041, 1040, 1077); `items` as printed there."""
+
+    fn: str
+    fd: int
+    fpd: str
+    at: datetime
+    items: tuple[EventItem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PaymentEvent:
     """One report of one source. (merchant, source, type, external_id) is its permanent identity."""
 
@@ -78,3 +89,4 @@ class PaymentEvent:
     description: str | None = None
     metadata: dict[str, object] = field(default_factory=dict)
     test: bool = False
+    original: OriginalSale | None = None

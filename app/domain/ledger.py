@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from app.domain.ffd import Measure
+from app.domain.ffd import Measure, PaymentKind
 from app.domain.money import allocate, fit_line, line_amount
 from app.domain.receipt import Item, Receipt
 
@@ -94,7 +94,7 @@ class Ledger:
         """Lines of a sale; those that say the same at the same price are one."""
         ledger = cls()
         for item in items:
-            same = (line for line in ledger.lines if _same_thing(line.item, item))
+            same = (line for line in ledger.lines if same_thing(line.item, item))
             line = next((each for each in same if abs(each.item.price - item.price) <= 1), None)
             if line is None:
                 ledger.lines.append(LedgerLine((item,), item.amount, item.quantity))
@@ -108,18 +108,28 @@ class Ledger:
     def of_sale(cls, sale: Receipt, later: Iterable[Receipt]) -> "Ledger":
         """A sale after `later`: its refunds and, of a prepayment, its closings (every receipt that is no refund).
 
-        With closings the prepaid lines come first, then what was given. `left` is what can still be returned.
+        With closings the prepaid lines come first, then what was given. `left` is what can still be returned. A
+        closing that was undone (`undoes_closing`) moves its money back to the prepaid lines.
         """
         receipts = list(later)
         closings = [receipt for receipt in receipts if not receipt.operation.is_refund]
-        refunds = [receipt for receipt in receipts if receipt.operation.is_refund]
+        undone = [receipt for receipt in receipts if closings and undoes_closing(receipt)]
+        refunds = [receipt for receipt in receipts if receipt.operation.is_refund and receipt not in undone]
         if not closings:
             ledger = cls.of(sale.items)
         else:
             ledger = cls.of(item for item in sale.items if item.payment_method.before_handing_over)
             paid_before = ledger.left
-            ledger.take_all(closings)
+            # Receipts come without their order: a closing that finds too little came after one that was undone.
+            reopened = sum(receipt.total for receipt in undone)
+            for closing in closings:
+                short = min(max(closing.total - ledger.left, 0), reopened)
+                ledger._reopen(short)
+                reopened -= short
+                ledger.take_all([closing])
+            ledger._reopen(reopened)
             given = cls.of(item for closing in closings for item in closing.items)
+            given.take_all(undone)
             # A closing gives no more than it took from the prepayment: money that came with it is another payment's.
             given.take_money(given.left - (paid_before - ledger.left))
             at_once = cls.of(item for item in sale.items if not item.payment_method.before_handing_over)
@@ -161,6 +171,14 @@ class Ledger:
             if part:
                 line.take(part, None)
 
+    def _reopen(self, amount: int) -> None:
+        """Money of undone closings is prepaid again, on the lines that they were taken from."""
+        taken = [sum(item.amount for item in line.items) - line.amount_left for line in self.lines]
+        for line, part in zip(self.lines, allocate(min(amount, sum(taken)), taken), strict=True):
+            if part > 0:
+                line.amount_left += part
+                line.reduced = True
+
     def spread(self, amount: int) -> list[int]:
         """A sum laid over what is left, by the largest remainder."""
         return allocate(amount, [line.amount_left for line in self.lines])
@@ -182,6 +200,68 @@ class Ledger:
         return rest
 
 
+@dataclass(slots=True)
+class Draw:
+    """Takes lines from several payments' ledgers at once: from the line that they name, else from the oldest."""
+
+    ledgers: Sequence[Ledger]
+
+    def take(self, item: Item) -> list[tuple[int, Item]]:
+        """The parts of one line with the number of the payment that each comes from; they sum to the line.
+
+        ValueError when the payments do not hold it.
+        """
+        parts: list[tuple[int, Item]] = []
+        rest = item.amount
+        for matches in (*_TIERS, _anything):
+            for owner, ledger in enumerate(self.ledgers):
+                for line in ledger.lines:
+                    part = min(rest, line.amount_left) if matches(line.item, item) else 0
+                    if part:
+                        line.take(part, None)
+                        parts.append((owner, part_of(item, part)))
+                        rest -= part
+        if rest:
+            raise ValueError("more is drawn than the payments hold")
+        return parts
+
+
+def part_of(item: Item, amount: int) -> Item:
+    """A sum of money out of a line, or the line itself when it is all of it."""
+    return item if amount == item.amount else replace(item, quantity=Decimal(1), price=amount, amount=amount)
+
+
+def undoes_closing(receipt: Receipt) -> bool:
+    """A return that moves no money: paid by offset (tag 1215), it undoes a closing, and the money is open again (U)."""
+    return receipt.operation.is_refund and receipt.paid(PaymentKind.PREPAID) == receipt.total > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """A prepayment in kopecks: received = closed + returned + open, always.
+
+    `returned` is what went back as it had been prepaid; money for what was given already opens nothing and is
+    `returned_later`. Closings that were undone do not count as closed.
+    """
+
+    received: int
+    closed: int
+    returned: int
+    open: int
+    returned_later: int = 0
+
+
+def balance(sale: Receipt, closings: Sequence[Receipt], refunds: Sequence[Receipt]) -> Balance:
+    """Where the money of a prepayment is; all zero when nothing of the sale was prepaid."""
+    received = sum(item.amount for item in sale.items if item.payment_method.before_handing_over)
+    undone = [refund for refund in refunds if undoes_closing(refund)]
+    left = Ledger.of_sale(sale, [*closings, *undone]).open.left if received else 0
+    still_open = Ledger.of_sale(sale, [*closings, *refunds]).open.left if received else 0
+    returned = left - still_open
+    refunded = sum(refund.total for refund in refunds if refund not in undone) if received else 0
+    return Balance(received, received - left, returned, still_open, refunded - returned)
+
+
 def _lay_on(named: Sequence[tuple[int, LedgerLine]], item: Item, rest: int, used: set[int]) -> int:
     if rest == item.amount:
         for number, line in named:
@@ -199,7 +279,8 @@ def _lay_on(named: Sequence[tuple[int, LedgerLine]], item: Item, rest: int, used
     return rest
 
 
-def _same_thing(sold: Item, other: Item) -> bool:
+def same_thing(sold: Item, other: Item) -> bool:
+    """Whether two lines say the same of what was sold; price and quantity may differ."""
     return (
         _same_name(sold, other)
         and (sold.vat, sold.payment_method, sold.payment_object)
@@ -222,4 +303,8 @@ def _same_sku_or_name(sold: Item, other: Item) -> bool:
     return sold.name == other.name or (sold.sku is not None and sold.sku == other.sku)
 
 
-_TIERS: tuple[Matches, ...] = (_same_thing, _same_name_and_phase, _same_name, _same_sku_or_name)
+def _anything(sold: Item, other: Item) -> bool:
+    return True
+
+
+_TIERS: tuple[Matches, ...] = (same_thing, _same_name_and_phase, _same_name, _same_sku_or_name)

@@ -53,6 +53,9 @@ class Happening(Enum):
     MISMATCH = "mismatch"
     DOUBLE_SUSPECTED = "double_suspected"
     OVERDUE = "overdue"
+    DEADLINE_PASSED = "deadline_passed"
+    CONFIRMED_LATE = "confirmed_late"
+    CONTACT_ADDED = "contact_added"
     FILLED = "filled"
     SALE_NOT_FISCALIZED = "sale_not_fiscalized"
     CANCELLED = "cancelled"
@@ -80,6 +83,8 @@ class MessageType(Enum):
     NEEDS_ATTENTION = "receipt.needs_attention"
     HELD = "receipt.held"
     CANCELLED = "receipt.cancelled"
+    OVERDUE = "receipt.overdue"
+    CONTACT_ADDED = "receipt.contact_added"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,9 @@ TRANSITIONS: dict[tuple[Status, Happening], Step] = {
     (_S.HELD, _H.CANCELLED): _GIVEN_UP,
     (_S.HELD, _H.EVIDENCE): _ASK,
     (_S.HELD, _H.OVERDUE): Step(_S.HELD, None, _M.NEEDS_ATTENTION),
+    # Late, and never sent or proven absent: only then a person may choose between the receipt and a correction.
+    (_S.QUEUED, _H.DEADLINE_PASSED): Step(_S.HELD, None, _M.HELD),
+    (_S.HELD, _H.CONFIRMED_LATE): _AGAIN,
     # Waiting for its turn: nothing was sent under this marking yet.
     (_S.QUEUED, _H.MARKED): Step(_S.SENDING),
     (_S.QUEUED, _H.UNAVAILABLE): _AGAIN,
@@ -190,6 +198,8 @@ TRANSITIONS: dict[tuple[Status, Happening], Step] = {
     (_S.CANCELLED, _H.EVIDENCE): _ASK,
     # Made elsewhere, a person said, and here as well, as is known now.
     (_S.CANCELLED, _H.DOUBLE_SUSPECTED): _ATTENTION,
+    # The buyer's address came after the merchant's own was printed: the document stays, our link goes to the buyer.
+    (_S.FISCALIZED, _H.CONTACT_ADDED): Step(_S.FISCALIZED, None, _M.CONTACT_ADDED),
     # A second document for a finished receipt: the first stays true, a person must undo the second.
     (_S.FISCALIZED, _H.DOUBLE_SUSPECTED): _ATTENTION,
 }

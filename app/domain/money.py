@@ -6,6 +6,7 @@ Money is an integer number of kopecks, quantity a Decimal with at most six decim
 import re
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import lru_cache
 
 MAX_QUANTITY = Decimal("99999999.999999")
 QUANTITY_DECIMALS = 6
@@ -64,6 +65,7 @@ def kopecks(roubles: Decimal | str | int) -> int:
     return int(whole + decimals[:2].ljust(2, "0"))
 
 
+@lru_cache(maxsize=1024)
 def parse_quantity(text: str) -> Decimal:
     """A quantity (tag 1023) from its decimal string: above zero, at most 99999999.999999, trailing zeros dropped."""
     if not _QUANTITY.fullmatch(text):

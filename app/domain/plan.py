@@ -1,6 +1,7 @@
 """What planning may answer: receipts to make, a hold with the list of what is missing, or a refusal with findings."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from app.domain.causes import Who
@@ -18,6 +19,7 @@ class HeldReason(StrEnum):
     REFUND_EXCEEDS_PAYMENT = "refund_exceeds_payment"
     LINES_NOT_FOUND = "lines_not_found"
     SETTLEMENT_EXCEEDS_PREPAYMENT = "settlement_exceeds_prepayment"
+    CONTACT_MISSING = "contact_missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +35,13 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Not yet a receipt. `limit` is the most that is possible, kopecks, where a sum is the trouble."""
+    """Not yet a receipt. `limit` is the most that is possible, kopecks, where a sum is the trouble; after `until` it
+    goes on without what is missing."""
 
     reason: HeldReason
     missing: tuple[Missing, ...]
     limit: int | None = None
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,5 +63,8 @@ class Refused:
 
     findings: tuple[Finding, ...]
 
+
+CONTACT_FALLBACK = "contact_fallback"
+"""Note of a plan: the buyer left no usable contact, the merchant's own address stands in the receipt."""
 
 Plan = Planned | Held | Refused

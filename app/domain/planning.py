@@ -170,7 +170,7 @@ class _Draft:
         event = self._event
         given = [item.amount for item in event.items]
         discount = event.discount or 0
-        if self._refusals:
+        if self._refusals or not discount:
             amounts = given
         else:
             amounts = [full - less for full, less in zip(given, allocate(discount, given), strict=True)]

@@ -40,7 +40,7 @@ def parse_payments(event: PaymentEvent, otherwise: PaymentKind, refusals: list[F
         kind = parse_member(PaymentKind, payment.kind, f"#/payments/{index}/type", 1031, refusals)
         if kind is not None:
             sums[kind] = sums.get(kind, 0) + payment.amount
-    paid = sum(payment.amount for payment in event.payments)
+    paid = sum([payment.amount for payment in event.payments])
     if paid != event.amount:
         refusals.append(totals_finding("#/payments", "payments", "оплат", paid, event.amount))
     return tuple(Payment(kind, amount) for kind, amount in sums.items() if amount)
@@ -67,7 +67,7 @@ def money_findings(event: PaymentEvent) -> Iterable[Finding]:
             "A payment of nothing needs no event; a refund has a positive amount too.",
         )
     discount = event.discount or 0
-    lines = sum(item.amount for item in event.items)
+    lines = sum([item.amount for item in event.items])
     if event.items and discount < 0:
         yield Finding(
             "#/discount",

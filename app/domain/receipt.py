@@ -114,11 +114,13 @@ class Receipt:
     cashier_name: str | None = None
     cashier_inn: str | None = None
     user_prop: tuple[str, str] | None = None
+    additional_prop: str | None = None
+    """Дополнительный реквизит чека, tag 1192, at most 16 characters: of a repair the wrong receipt's fiscal sign."""
 
     @property
     def total(self) -> int:
         """Сумма расчета, tag 1020, kopecks."""
-        return sum(item.amount for item in self.items)
+        return sum([item.amount for item in self.items])
 
     def paid(self, kind: PaymentKind) -> int:
         return sum(p.amount for p in self.payments if p.kind is kind)

@@ -306,6 +306,9 @@ def _buyer(customer: Customer, ffd: FfdVersion) -> Iterator[Part]:
 
 
 def _props(receipt: Receipt) -> Iterator[Part]:
+    if receipt.additional_prop:
+        # Of a receipt that corrects another by FFD 1.05, and of corrections: the fiscal sign of the wrong one.
+        yield plain("Доп. реквизит чека", 1192, receipt.additional_prop)
     if receipt.user_prop is not None:
         name, told = receipt.user_prop
         yield Group("", 1084, (Requisite("", "", 1085, plain("", 1085, name).value), plain(name, 1086, told)))

@@ -51,7 +51,8 @@ def refund_receipt(
     `already`: the sale's refunds and, of a prepayment, its closings; none of them cancelled or rejected. What is open
     of a prepayment goes back as it was prepaid, what was closed as it was given (full_payment, straight rate); a sum
     takes from the open part first. Money goes back as the event says, else electronic; the contact is the event's,
-    else the sale's. Raises ValueError when `sale` is itself a refund.
+    else the sale's. A return of a prepaid sale that is paid by `prepaid` undoes a closing: what was closed is open
+    again. Raises ValueError when `sale` is itself a refund.
     """
     if sale.operation.is_refund:
         raise ValueError("only a sale or a purchase can be refunded")
@@ -60,6 +61,9 @@ def refund_receipt(
     if refusals:
         return Refused(tuple(refusals))
     ledger = Ledger.of_sale(sale, already)
+    if ledger.open.lines and all(payment.kind is PaymentKind.PREPAID for payment in payments):
+        # No money moves: a closing is undone, so only what was given can come back.
+        ledger = ledger.handed_over
     if event.amount > ledger.left:
         return _exceeds("#/amount", event.amount, ledger.left)
     if event.items:

@@ -5,8 +5,6 @@ a provider: a receipt without findings can still be refused by a kassa that is r
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Iterator
 from datetime import date
 
 from app.domain.errors import Finding
@@ -29,7 +27,18 @@ def findings(receipt: Receipt, today: date, max_items: int = 100) -> tuple[Findi
     `today` is the local date of the settlement: it decides which VAT rates a new sale may carry. Pointers are those of
     the body of our API.
     """
-    return tuple(_all(receipt, today, max_items))
+    found: list[Finding] = []
+    _count(found, receipt, max_items)
+    for index, item in enumerate(receipt.items):
+        line_findings(found, receipt, index, item, today)
+    _marking_codes(found, receipt)
+    _payments(found, receipt)
+    _methods(found, receipt)
+    _contact(found, receipt)
+    _place(found, receipt)
+    _correction(found, receipt, today)
+    _people(found, receipt)
+    return tuple(found)
 
 
 def contact_usable(email: str | None, phone: str | None) -> tuple[str | None, str | None]:
@@ -40,254 +49,286 @@ def contact_usable(email: str | None, phone: str | None) -> tuple[str | None, st
     )
 
 
-def _all(receipt: Receipt, today: date, max_items: int) -> Iterator[Finding]:
-    yield from _count(receipt, max_items)
-    for index, item in enumerate(receipt.items):
-        yield from line_findings(receipt, index, item, today)
-    yield from _marking_codes(receipt)
-    yield from _payments(receipt)
-    yield from _methods(receipt)
-    yield from _contact(receipt)
-    yield from _place(receipt)
-    yield from _correction(receipt, today)
-    yield from _people(receipt)
-
-
-def _count(receipt: Receipt, max_items: int) -> Iterator[Finding]:
+def _count(found: list[Finding], receipt: Receipt, max_items: int) -> None:
     if not receipt.items:
-        yield Finding(
-            "#/items",
-            "items_empty",
-            "A receipt needs at least one line.",
-            "В чеке должна быть хотя бы одна строка.",
-            1059,
-            "Name what was paid for.",
+        found.append(
+            Finding(
+                "#/items",
+                "items_empty",
+                "A receipt needs at least one line.",
+                "В чеке должна быть хотя бы одна строка.",
+                1059,
+                "Name what was paid for.",
+            )
         )
     if len(receipt.items) > max_items:
-        yield Finding(
-            "#/items",
-            "too_many_items",
-            f"The receipt has {len(receipt.items)} lines; this kassa takes at most {max_items}.",
-            f"В чеке {len(receipt.items)} строк, касса принимает не больше {max_items}.",
-            1059,
-            "Merge equal lines, or report the payment in parts.",
+        found.append(
+            Finding(
+                "#/items",
+                "too_many_items",
+                f"The receipt has {len(receipt.items)} lines; this kassa takes at most {max_items}.",
+                f"В чеке {len(receipt.items)} строк, касса принимает не больше {max_items}.",
+                1059,
+                "Merge equal lines, or report the payment in parts.",
+            )
         )
 
 
-def _marking_codes(receipt: Receipt) -> Iterator[Finding]:
+def _marking_codes(found: list[Finding], receipt: Receipt) -> None:
     seen: set[str] = set()
     for index, item in enumerate(receipt.items):
         if item.marking is None:
             continue
         if item.marking.code in seen:
-            yield Finding(
-                f"#/items/{index}/marking_code",
-                "mark_duplicate",
-                "The same marking code stands in another line of this receipt.",
-                "Этот код маркировки уже есть в другой строке чека.",
-                2000,
-                "Scan the code of each piece; one code is one line.",
+            found.append(
+                Finding(
+                    f"#/items/{index}/marking_code",
+                    "mark_duplicate",
+                    "The same marking code stands in another line of this receipt.",
+                    "Этот код маркировки уже есть в другой строке чека.",
+                    2000,
+                    "Scan the code of each piece; one code is one line.",
+                )
             )
         seen.add(item.marking.code)
     if len(seen) > MAX_MARKING_CODES:
-        yield Finding(
-            "#/items",
-            "mark_count",
-            f"The receipt has {len(seen)} marking codes; fiscal storage takes at most {MAX_MARKING_CODES}.",
-            f"В чеке {len(seen)} кодов маркировки, фискальный накопитель принимает не больше {MAX_MARKING_CODES}.",
-            2000,
-            "Report the payment in parts.",
+        found.append(
+            Finding(
+                "#/items",
+                "mark_count",
+                f"The receipt has {len(seen)} marking codes; fiscal storage takes at most {MAX_MARKING_CODES}.",
+                f"В чеке {len(seen)} кодов маркировки, фискальный накопитель принимает не больше {MAX_MARKING_CODES}.",
+                2000,
+                "Report the payment in parts.",
+            )
         )
 
 
-def _payments(receipt: Receipt) -> Iterator[Finding]:
+def _payments(found: list[Finding], receipt: Receipt) -> None:
     for index, payment in enumerate(receipt.payments):
         if payment.amount <= 0:
-            yield Finding(
-                f"#/payments/{index}/amount",
-                "payment_positive",
-                "A payment is above zero.",
-                "Сумма оплаты должна быть больше нуля.",
-                payment.kind.tag_value,
-                "Leave out ways of payment that were not used.",
+            found.append(
+                Finding(
+                    f"#/payments/{index}/amount",
+                    "payment_positive",
+                    "A payment is above zero.",
+                    "Сумма оплаты должна быть больше нуля.",
+                    payment.kind.tag_value,
+                    "Leave out ways of payment that were not used.",
+                )
             )
     paid = sum(payment.amount for payment in receipt.payments)
     if paid != receipt.total:
-        yield Finding(
-            "#/payments",
-            "totals",
-            f"The payments sum to {roubles(paid)}, the lines to {roubles(receipt.total)}.",
-            f"Сумма оплат {roubles(paid)} руб., а сумма строк {roubles(receipt.total)} руб.",
-            1020,
-            "Make both equal to what the buyer really paid, after every discount.",
+        found.append(
+            Finding(
+                "#/payments",
+                "totals",
+                f"The payments sum to {roubles(paid)}, the lines to {roubles(receipt.total)}.",
+                f"Сумма оплат {roubles(paid)} руб., а сумма строк {roubles(receipt.total)} руб.",
+                1020,
+                "Make both equal to what the buyer really paid, after every discount.",
+            )
         )
 
 
-def _methods(receipt: Receipt) -> Iterator[Finding]:
-    sold: defaultdict[PaymentMethod, int] = defaultdict(int)
+def _methods(found: list[Finding], receipt: Receipt) -> None:
+    sold: dict[PaymentMethod, int] = {}
     for item in receipt.items:
-        sold[item.payment_method] += item.amount
-    full, partial = sold[PaymentMethod.FULL_PAYMENT], sold[PaymentMethod.PARTIAL_PAYMENT]
-    on_credit = sold[PaymentMethod.CREDIT]
-    before = sum(amount for method, amount in sold.items() if method.before_handing_over)
-    prepaid, credit = receipt.paid(PaymentKind.PREPAID), receipt.paid(PaymentKind.CREDIT)
+        sold[item.payment_method] = sold.get(item.payment_method, 0) + item.amount
+    paid: dict[PaymentKind, int] = {}
+    for payment in receipt.payments:
+        paid[payment.kind] = paid.get(payment.kind, 0) + payment.amount
+    full, partial = sold.get(PaymentMethod.FULL_PAYMENT, 0), sold.get(PaymentMethod.PARTIAL_PAYMENT, 0)
+    on_credit = sold.get(PaymentMethod.CREDIT, 0)
+    before = sum([amount for method, amount in sold.items() if method.before_handing_over])
+    prepaid, credit = paid.get(PaymentKind.PREPAID, 0), paid.get(PaymentKind.CREDIT, 0)
     if prepaid > full + partial:
-        yield Finding(
-            "#/payments",
-            "prepaid_method",
-            "A prepayment can be offset (prepaid) only for lines with full_payment or partial_payment.",
-            "Зачёт предоплаты (1215) возможен только для строк с полным или частичным расчётом.",
-            1215,
-            "Give the lines the method full_payment, or report the money as electronic or cash.",
+        found.append(
+            Finding(
+                "#/payments",
+                "prepaid_method",
+                "A prepayment can be offset (prepaid) only for lines with full_payment or partial_payment.",
+                "Зачёт предоплаты (1215) возможен только для строк с полным или частичным расчётом.",
+                1215,
+                "Give the lines the method full_payment, or report the money as electronic or cash.",
+            )
         )
     if credit > partial + on_credit:
-        yield Finding(
-            "#/payments",
-            "credit_method",
-            "Credit (a debt to the seller) is possible only for lines with partial_payment or credit.",
-            "Оплата в кредит (1216) возможна только для строк с частичным расчётом или передачей в кредит.",
-            1216,
-            "Give the lines the method credit or partial_payment. A bank's loan to the buyer is electronic.",
+        found.append(
+            Finding(
+                "#/payments",
+                "credit_method",
+                "Credit (a debt to the seller) is possible only for lines with partial_payment or credit.",
+                "Оплата в кредит (1216) возможна только для строк с частичным расчётом или передачей в кредит.",
+                1216,
+                "Give the lines the method credit or partial_payment. A bank's loan to the buyer is electronic.",
+            )
         )
     if not receipt.operation.is_refund and credit < on_credit:
-        yield Finding(
-            "#/payments",
-            "credit_unpaid",
-            "Lines handed over on credit are not covered by a payment of the kind credit.",
-            "Строки с передачей в кредит должны быть покрыты оплатой вида «в кредит» (1216).",
-            1216,
-            "Give the sum of these lines as credit, or change their method.",
+        found.append(
+            Finding(
+                "#/payments",
+                "credit_unpaid",
+                "Lines handed over on credit are not covered by a payment of the kind credit.",
+                "Строки с передачей в кредит должны быть покрыты оплатой вида «в кредит» (1216).",
+                1216,
+                "Give the sum of these lines as credit, or change their method.",
+            )
         )
-    money = receipt.paid(PaymentKind.ELECTRONIC) + receipt.paid(PaymentKind.CASH)
+    money = paid.get(PaymentKind.ELECTRONIC, 0) + paid.get(PaymentKind.CASH, 0)
     if before > money:
-        yield Finding(
-            "#/payments",
-            "prepayment_kind",
-            "Money before handing over comes as electronic or cash only.",
-            "Предоплата и аванс вносятся только безналичными или наличными.",
-            1214,
-            "Report the prepaid lines as paid by electronic or cash.",
+        found.append(
+            Finding(
+                "#/payments",
+                "prepayment_kind",
+                "Money before handing over comes as electronic or cash only.",
+                "Предоплата и аванс вносятся только безналичными или наличными.",
+                1214,
+                "Report the prepaid lines as paid by electronic or cash.",
+            )
         )
-    if len(receipt.items) > 1 and sold[PaymentMethod.CREDIT_PAYMENT]:
-        yield Finding(
-            "#/items",
-            "credit_payment_alone",
-            "Payment of a debt (credit_payment) must be the only line of its receipt.",
-            "Оплата кредита должна быть единственной строкой чека.",
-            1214,
-            "Report the payment of the debt as an event of its own.",
+    if len(receipt.items) > 1 and sold.get(PaymentMethod.CREDIT_PAYMENT):
+        found.append(
+            Finding(
+                "#/items",
+                "credit_payment_alone",
+                "Payment of a debt (credit_payment) must be the only line of its receipt.",
+                "Оплата кредита должна быть единственной строкой чека.",
+                1214,
+                "Report the payment of the debt as an event of its own.",
+            )
         )
 
 
-def _contact(receipt: Receipt) -> Iterator[Finding]:
+def _contact(found: list[Finding], receipt: Receipt) -> None:
     customer = receipt.customer
     if receipt.internet and not customer.has_contact:
-        yield Finding(
-            "#/customer",
-            "contact_missing",
-            "A payment over the Internet needs the buyer's e-mail or phone.",
-            "Для оплаты в интернете нужен e-mail или телефон покупателя.",
-            1008,
-            "Ask the buyer, or set a fallback contact for the kassa.",
+        found.append(
+            Finding(
+                "#/customer",
+                "contact_missing",
+                "A payment over the Internet needs the buyer's e-mail or phone.",
+                "Для оплаты в интернете нужен e-mail или телефон покупателя.",
+                1008,
+                "Ask the buyer, or set a fallback contact for the kassa.",
+            )
         )
     email, phone = contact_usable(customer.email, customer.phone)
     if customer.email and email is None:
-        yield Finding(
-            "#/customer/email",
-            "contact_format",
-            "The e-mail is not an address of at most 64 characters.",
-            "E-mail покупателя записан неверно или длиннее 64 символов.",
-            1008,
-            "Correct it, for example name@example.org.",
+        found.append(
+            Finding(
+                "#/customer/email",
+                "contact_format",
+                "The e-mail is not an address of at most 64 characters.",
+                "E-mail покупателя записан неверно или длиннее 64 символов.",
+                1008,
+                "Correct it, for example name@example.org.",
+            )
         )
     if customer.phone and phone is None:
-        yield Finding(
-            "#/customer/phone",
-            "contact_format",
-            "The phone is not in international form.",
-            "Телефон покупателя записан не в международном виде.",
-            1008,
-            "Write it as +79990000000.",
+        found.append(
+            Finding(
+                "#/customer/phone",
+                "contact_format",
+                "The phone is not in international form.",
+                "Телефон покупателя записан не в международном виде.",
+                1008,
+                "Write it as +79990000000.",
+            )
         )
 
 
-def _place(receipt: Receipt) -> Iterator[Finding]:
+def _place(found: list[Finding], receipt: Receipt) -> None:
     place = receipt.place.strip()
     if not place or len(place) > 256:
-        yield Finding(
-            "#",
-            "place_missing",
-            "The kassa has no place of settlement of 1 to 256 characters.",
-            "У кассы не указано место расчётов (от 1 до 256 символов).",
-            1187,
-            "Set the kassa's place exactly as it is registered with the provider.",
+        found.append(
+            Finding(
+                "#",
+                "place_missing",
+                "The kassa has no place of settlement of 1 to 256 characters.",
+                "У кассы не указано место расчётов (от 1 до 256 символов).",
+                1187,
+                "Set the kassa's place exactly as it is registered with the provider.",
+            )
         )
     elif receipt.internet and ("." not in place or " " in place):
-        yield Finding(
-            "#",
-            "place_missing",
-            "For payments over the Internet the place of settlement is the address of the site.",
-            "При оплате в интернете место расчётов это адрес сайта.",
-            1187,
-            "Set the kassa's place to the site's address, for example https://shop.example.",
+        found.append(
+            Finding(
+                "#",
+                "place_missing",
+                "For payments over the Internet the place of settlement is the address of the site.",
+                "При оплате в интернете место расчётов это адрес сайта.",
+                1187,
+                "Set the kassa's place to the site's address, for example https://shop.example.",
+            )
         )
 
 
-def _correction(receipt: Receipt, today: date) -> Iterator[Finding]:
+def _correction(found: list[Finding], receipt: Receipt, today: date) -> None:
     basis = receipt.correction
     if basis is None:
         return
     if basis.corrected_date > today:
-        yield Finding(
-            "#/correction/corrected_date",
-            "correction_date",
-            "The corrected settlement lies in the future.",
-            "Дата корректируемого расчёта ещё не наступила.",
-            1178,
-            "Give the day on which the money was taken or returned.",
+        found.append(
+            Finding(
+                "#/correction/corrected_date",
+                "correction_date",
+                "The corrected settlement lies in the future.",
+                "Дата корректируемого расчёта ещё не наступила.",
+                1178,
+                "Give the day on which the money was taken or returned.",
+            )
         )
     if receipt.operation.is_refund and receipt.ffd is not FfdVersion.V1_2:
-        yield Finding(
-            "#/operation",
-            "correction_operation",
-            f"FFD {receipt.ffd.value} knows no correction of a refund.",
-            f"В ФФД {receipt.ffd.value} нет чека коррекции возврата.",
-            1054,
-            "Correct with an ordinary refund receipt, or use a kassa with FFD 1.2.",
+        found.append(
+            Finding(
+                "#/operation",
+                "correction_operation",
+                f"FFD {receipt.ffd.value} knows no correction of a refund.",
+                f"В ФФД {receipt.ffd.value} нет чека коррекции возврата.",
+                1054,
+                "Correct with an ordinary refund receipt, or use a kassa with FFD 1.2.",
+            )
         )
     if basis.kind is CorrectionKind.INSTRUCTION and not (basis.document_number or "").strip():
-        yield Finding(
-            "#/correction/document_number",
-            "correction_document",
-            "A correction by instruction needs the number of the tax office's order.",
-            "Для коррекции по предписанию нужен номер предписания.",
-            1179,
-            "Give the number, or mark the correction as made by yourself (self).",
+        found.append(
+            Finding(
+                "#/correction/document_number",
+                "correction_document",
+                "A correction by instruction needs the number of the tax office's order.",
+                "Для коррекции по предписанию нужен номер предписания.",
+                1179,
+                "Give the number, or mark the correction as made by yourself (self).",
+            )
         )
     if len(basis.document_number or "") > 32:
-        yield Finding(
-            "#/correction/document_number",
-            "correction_document",
-            "The number of the order is longer than 32 characters.",
-            "Номер предписания длиннее 32 символов.",
-            1179,
-            "Give the number alone, without the name of the document.",
+        found.append(
+            Finding(
+                "#/correction/document_number",
+                "correction_document",
+                "The number of the order is longer than 32 characters.",
+                "Номер предписания длиннее 32 символов.",
+                1179,
+                "Give the number alone, without the name of the document.",
+            )
         )
 
 
-def _people(receipt: Receipt) -> Iterator[Finding]:
+def _people(found: list[Finding], receipt: Receipt) -> None:
     for pointer, tag, inn in (
         ("#/customer/inn", 1228, receipt.customer.inn),
         ("#/cashier_inn", 1203, receipt.cashier_inn),
     ):
         if inn and not inn_valid(inn):
-            yield Finding(
-                pointer,
-                "inn_checksum",
-                "The INN is not 10 or 12 digits with right check digits.",
-                "ИНН должен состоять из 10 или 12 цифр, контрольные цифры не сходятся.",
-                tag,
-                "Correct the INN or leave it out.",
+            found.append(
+                Finding(
+                    pointer,
+                    "inn_checksum",
+                    "The INN is not 10 or 12 digits with right check digits.",
+                    "ИНН должен состоять из 10 или 12 цифр, контрольные цифры не сходятся.",
+                    tag,
+                    "Correct the INN or leave it out.",
+                )
             )
     for pointer, tag, text, limit in (
         ("#/customer/name", 1227, receipt.customer.name, 256),
@@ -296,11 +337,13 @@ def _people(receipt: Receipt) -> Iterator[Finding]:
         ("#/user_prop/value", 1086, receipt.user_prop and receipt.user_prop[1], 256),
     ):
         if text is not None and not 1 <= len(text) <= limit:
-            yield Finding(
-                pointer,
-                "text_length",
-                f"The text must have 1 to {limit} characters.",
-                f"Длина текста должна быть от 1 до {limit} символов.",
-                tag,
-                "Shorten it or leave it out.",
+            found.append(
+                Finding(
+                    pointer,
+                    "text_length",
+                    f"The text must have 1 to {limit} characters.",
+                    f"Длина текста должна быть от 1 до {limit} символов.",
+                    tag,
+                    "Shorten it or leave it out.",
+                )
             )

@@ -1,7 +1,6 @@
 """What must hold for one line of a receipt: its arithmetic, name, rate, marking code and reference texts."""
 
 import re
-from collections.abc import Iterator
 from datetime import date
 
 from app.domain.errors import Finding
@@ -17,97 +16,111 @@ from app.domain.vat import in_force
 _COUNTRY = re.compile(r"[0-9]{3}")
 
 
-def line_findings(receipt: Receipt, index: int, item: Item, today: date) -> Iterator[Finding]:
-    """Everything wrong with this line of the receipt."""
+def line_findings(found: list[Finding], receipt: Receipt, index: int, item: Item, today: date) -> None:
+    """Add to `found` everything wrong with this line of the receipt."""
     pointer = f"#/items/{index}"
-    yield from _name(pointer, item)
-    yield from _arithmetic(pointer, item)
+    _name(found, pointer, item)
+    _arithmetic(found, pointer, item)
     if not receipt.operation.is_refund and receipt.correction is None:
-        yield from _rate(pointer, item, today)
-    yield from _object(pointer, item, receipt)
+        _rate(found, pointer, item, today)
+    _object(found, pointer, item, receipt)
     if item.marking is not None:
-        yield from _marking(pointer, item, item.marking)
+        _marking(found, pointer, item, item.marking)
     if item.agent is not None:
-        yield from agent_findings(f"{pointer}/agent", item.agent)
-    yield from _reference(pointer, item)
+        agent_findings(found, f"{pointer}/agent", item.agent)
+    _reference(found, pointer, item)
 
 
-def _name(pointer: str, item: Item) -> Iterator[Finding]:
+def _name(found: list[Finding], pointer: str, item: Item) -> None:
     if not item.name.strip():
-        yield Finding(
-            f"{pointer}/name",
-            "name_empty",
-            "The line has no name.",
-            "У строки чека нет наименования.",
-            1030,
-            "Name the goods or service so that the buyer recognizes it.",
+        found.append(
+            Finding(
+                f"{pointer}/name",
+                "name_empty",
+                "The line has no name.",
+                "У строки чека нет наименования.",
+                1030,
+                "Name the goods or service so that the buyer recognizes it.",
+            )
         )
     if len(item.name) > NAME_LIMIT:
-        yield Finding(
-            f"{pointer}/name",
-            "name_long",
-            f"The name has {len(item.name)} characters; a receipt takes {NAME_LIMIT}.",
-            f"Наименование из {len(item.name)} символов, в чек помещается {NAME_LIMIT}.",
-            1030,
-            "Shorten the name.",
+        found.append(
+            Finding(
+                f"{pointer}/name",
+                "name_long",
+                f"The name has {len(item.name)} characters; a receipt takes {NAME_LIMIT}.",
+                f"Наименование из {len(item.name)} символов, в чек помещается {NAME_LIMIT}.",
+                1030,
+                "Shorten the name.",
+            )
         )
     if not cp866_safe(item.name):
-        yield Finding(
-            f"{pointer}/name",
-            "name_charset",
-            "The name has signs that a register cannot print.",
-            "В наименовании есть знаки, которые касса не печатает.",
-            1030,
-            "Use plain quotes and dashes, no emoji and no currency signs.",
+        found.append(
+            Finding(
+                f"{pointer}/name",
+                "name_charset",
+                "The name has signs that a register cannot print.",
+                "В наименовании есть знаки, которые касса не печатает.",
+                1030,
+                "Use plain quotes and dashes, no emoji and no currency signs.",
+            )
         )
 
 
-def _arithmetic(pointer: str, item: Item) -> Iterator[Finding]:
+def _arithmetic(found: list[Finding], pointer: str, item: Item) -> None:
     for member, tag, value in (("price", 1079, item.price), ("amount", 1043, item.amount)):
         if value <= 0:
-            yield Finding(
-                f"{pointer}/{member}",
-                f"{member}_positive",
-                f"The {member} of a line is above zero.",
-                f"{'Цена' if member == 'price' else 'Сумма'} строки должна быть больше нуля.",
-                tag,
-                "Leave out free lines; a refund has positive sums too.",
+            found.append(
+                Finding(
+                    f"{pointer}/{member}",
+                    f"{member}_positive",
+                    f"The {member} of a line is above zero.",
+                    f"{'Цена' if member == 'price' else 'Сумма'} строки должна быть больше нуля.",
+                    tag,
+                    "Leave out free lines; a refund has positive sums too.",
+                )
             )
     if not item.quantity.is_finite() or not 0 < item.quantity <= MAX_QUANTITY:
-        yield Finding(
-            f"{pointer}/quantity",
-            "quantity_range",
-            f"The quantity is not above zero and at most {MAX_QUANTITY}.",
-            f"Количество должно быть больше нуля и не больше {MAX_QUANTITY}.",
-            1023,
-            "Give the real quantity.",
+        found.append(
+            Finding(
+                f"{pointer}/quantity",
+                "quantity_range",
+                f"The quantity is not above zero and at most {MAX_QUANTITY}.",
+                f"Количество должно быть больше нуля и не больше {MAX_QUANTITY}.",
+                1023,
+                "Give the real quantity.",
+            )
         )
         return
     text = quantity_text(item.quantity)
     if len(text.partition(".")[2]) > QUANTITY_DECIMALS:
-        yield Finding(
-            f"{pointer}/quantity",
-            "quantity_range",
-            f"The quantity has more than {QUANTITY_DECIMALS} decimals.",
-            f"У количества больше {QUANTITY_DECIMALS} знаков после запятой.",
-            1023,
-            "Round the quantity.",
+        found.append(
+            Finding(
+                f"{pointer}/quantity",
+                "quantity_range",
+                f"The quantity has more than {QUANTITY_DECIMALS} decimals.",
+                f"У количества больше {QUANTITY_DECIMALS} знаков после запятой.",
+                1023,
+                "Round the quantity.",
+            )
         )
         return
     wanted = line_amount(item.price, item.quantity)
     if item.amount != wanted:
-        yield Finding(
-            f"{pointer}/amount",
-            "line_amount",
-            f"The line costs {roubles(item.amount)}, but {roubles(item.price)} × {text} is {roubles(wanted)}.",
-            f"Сумма строки {roubles(item.amount)} руб., а цена {roubles(item.price)} × {text} "
-            f"даёт {roubles(wanted)} руб.",
-            1043,
-            "Give the price after discounts, or split the line in two whose prices differ by a kopeck.",
+        found.append(
+            Finding(
+                f"{pointer}/amount",
+                "line_amount",
+                f"The line costs {roubles(item.amount)}, but {roubles(item.price)} × {text} is {roubles(wanted)}.",
+                f"Сумма строки {roubles(item.amount)} руб., а цена {roubles(item.price)} × {text} "
+                f"даёт {roubles(wanted)} руб.",
+                1043,
+                "Give the price after discounts, or split the line in two whose prices differ by a kopeck.",
+            )
         )
 
 
-def _rate(pointer: str, item: Item, today: date) -> Iterator[Finding]:
+def _rate(found: list[Finding], pointer: str, item: Item, today: date) -> None:
     method = item.payment_method
     # Goods shipped before the rate changed keep the old one when the debt is paid (FNS, 2026-02-13).
     paying_debt = method is PaymentMethod.CREDIT_PAYMENT
@@ -117,75 +130,89 @@ def _rate(pointer: str, item: Item, today: date) -> Iterator[Finding]:
     current = succeeding(item.vat, today)
     right = for_method(current, method) if method.before_handing_over else current
     if not in_force(item.vat, today) and not paying_debt:
-        yield Finding(
-            f"{pointer}/vat",
-            "vat_not_in_force",
-            f"A sale of {today.isoformat()} cannot carry {item.vat.code}.",
-            f"Ставка «{item.vat.ru}» не действует для продажи {today.strftime('%d.%m.%Y')}.",
-            1199,
-            "Use the rate that is in force on the day of the sale." if right is item.vat else f"Use {right.code}.",
+        found.append(
+            Finding(
+                f"{pointer}/vat",
+                "vat_not_in_force",
+                f"A sale of {today.isoformat()} cannot carry {item.vat.code}.",
+                f"Ставка «{item.vat.ru}» не действует для продажи {today.strftime('%d.%m.%Y')}.",
+                1199,
+                "Use the rate that is in force on the day of the sale." if right is item.vat else f"Use {right.code}.",
+            )
         )
     if not formed:
-        yield Finding(
-            f"{pointer}/vat",
-            "vat_calculated_rate",
-            f"Money before handing over ({method.code}) carries a calculated rate, not {item.vat.code}.",
-            f"Для способа «{method.ru}» нужна расчётная ставка («{right.ru}»), а не «{item.vat.ru}».",
-            1199,
-            f"Use {right.code}, or full_payment if the goods or service are given with the payment.",
+        found.append(
+            Finding(
+                f"{pointer}/vat",
+                "vat_calculated_rate",
+                f"Money before handing over ({method.code}) carries a calculated rate, not {item.vat.code}.",
+                f"Для способа «{method.ru}» нужна расчётная ставка («{right.ru}»), а не «{item.vat.ru}».",
+                1199,
+                f"Use {right.code}, or full_payment if the goods or service are given with the payment.",
+            )
         )
 
 
-def _object(pointer: str, item: Item, receipt: Receipt) -> Iterator[Finding]:
+def _object(found: list[Finding], pointer: str, item: Item, receipt: Receipt) -> None:
     if item.payment_object.ffd12_only and receipt.ffd is not FfdVersion.V1_2:
-        yield Finding(
-            f"{pointer}/payment_object",
-            "object_ffd",
-            f"{item.payment_object.code} exists in FFD 1.2 only; this kassa works with {receipt.ffd.value}.",
-            f"Предмет расчёта «{item.payment_object.ru}» есть только в ФФД 1.2, а касса работает в ФФД "
-            f"{receipt.ffd.value}.",
-            1212,
-            "Use commodity or excise, or move the kassa to FFD 1.2.",
+        found.append(
+            Finding(
+                f"{pointer}/payment_object",
+                "object_ffd",
+                f"{item.payment_object.code} exists in FFD 1.2 only; this kassa works with {receipt.ffd.value}.",
+                f"Предмет расчёта «{item.payment_object.ru}» есть только в ФФД 1.2, а касса работает в ФФД "
+                f"{receipt.ffd.value}.",
+                1212,
+                "Use commodity or excise, or move the kassa to FFD 1.2.",
+            )
         )
     if item.marking is not None and receipt.ffd is not FfdVersion.V1_2 and not receipt.operation.is_refund:
-        yield Finding(
-            f"{pointer}/marking_code",
-            "mark_ffd",
-            "Marked goods are sold with FFD 1.2 only.",
-            "Маркированный товар продаётся только по ФФД 1.2.",
-            2000,
-            "Use a kassa with FFD 1.2.",
+        found.append(
+            Finding(
+                f"{pointer}/marking_code",
+                "mark_ffd",
+                "Marked goods are sold with FFD 1.2 only.",
+                "Маркированный товар продаётся только по ФФД 1.2.",
+                2000,
+                "Use a kassa with FFD 1.2.",
+            )
         )
     # Codes are not known yet when money comes before the goods.
     if item.payment_object.needs_marking_code and item.marking is None and not item.payment_method.before_handing_over:
-        yield Finding(
-            f"{pointer}/marking_code",
-            "mark_missing",
-            f"{item.payment_object.code} needs the marking code of the piece handed over.",
-            f"Для предмета расчёта «{item.payment_object.ru}» нужен код маркировки.",
-            2000,
-            "Give one line of quantity 1 per code, or use the object without marking.",
+        found.append(
+            Finding(
+                f"{pointer}/marking_code",
+                "mark_missing",
+                f"{item.payment_object.code} needs the marking code of the piece handed over.",
+                f"Для предмета расчёта «{item.payment_object.ru}» нужен код маркировки.",
+                2000,
+                "Give one line of quantity 1 per code, or use the object without marking.",
+            )
         )
 
 
-def _marking(pointer: str, item: Item, marking: MarkingCode) -> Iterator[Finding]:
+def _marking(found: list[Finding], pointer: str, item: Item, marking: MarkingCode) -> None:
     if not 1 <= len(marking.code) <= 256:
-        yield Finding(
-            f"{pointer}/marking_code",
-            "mark_length",
-            "A marking code has 1 to 256 characters.",
-            "Код маркировки содержит от 1 до 256 символов.",
-            2000,
-            "Pass the code exactly as scanned, separators included.",
+        found.append(
+            Finding(
+                f"{pointer}/marking_code",
+                "mark_length",
+                "A marking code has 1 to 256 characters.",
+                "Код маркировки содержит от 1 до 256 символов.",
+                2000,
+                "Pass the code exactly as scanned, separators included.",
+            )
         )
     if item.measure is Measure.PIECE and item.quantity != 1:
-        yield Finding(
-            f"{pointer}/quantity",
-            "mark_quantity",
-            "One marking code is one line of quantity 1.",
-            "Один код маркировки это одна строка с количеством 1.",
-            1023,
-            "Split the line, one code each.",
+        found.append(
+            Finding(
+                f"{pointer}/quantity",
+                "mark_quantity",
+                "One marking code is one line of quantity 1.",
+                "Один код маркировки это одна строка с количеством 1.",
+                1023,
+                "Split the line, one code each.",
+            )
         )
     parts = (marking.numerator, marking.denominator)
     if parts == (None, None):
@@ -197,45 +224,53 @@ def _marking(pointer: str, item: Item, marking: MarkingCode) -> Iterator[Finding
         or not 1 <= numerator < denominator
         or item.measure is not Measure.PIECE
     ):
-        yield Finding(
-            f"{pointer}/marking_code",
-            "mark_fraction",
-            "A part of a package is numerator/denominator, both from 1, the first smaller, and counted in pieces.",
-            "Дробное количество: числитель меньше знаменателя, оба от 1, мера только штуки.",
-            1291,
-            "Give both numbers, for example 1 and 2, with measure piece.",
+        found.append(
+            Finding(
+                f"{pointer}/marking_code",
+                "mark_fraction",
+                "A part of a package is numerator/denominator, both from 1, the first smaller, and counted in pieces.",
+                "Дробное количество: числитель меньше знаменателя, оба от 1, мера только штуки.",
+                1291,
+                "Give both numbers, for example 1 and 2, with measure piece.",
+            )
         )
 
 
-def _reference(pointer: str, item: Item) -> Iterator[Finding]:
+def _reference(found: list[Finding], pointer: str, item: Item) -> None:
     if item.excise is not None and item.excise < 0:
-        yield Finding(
-            f"{pointer}/excise",
-            "excise_negative",
-            "The excise is not negative.",
-            "Сумма акциза не может быть отрицательной.",
-            1229,
-            "Give the excise contained in the line, or leave it out.",
+        found.append(
+            Finding(
+                f"{pointer}/excise",
+                "excise_negative",
+                "The excise is not negative.",
+                "Сумма акциза не может быть отрицательной.",
+                1229,
+                "Give the excise contained in the line, or leave it out.",
+            )
         )
     if item.country is not None and not _COUNTRY.fullmatch(item.country):
-        yield Finding(
-            f"{pointer}/country",
-            "country_code",
-            "The country is not the three digits of OKSM.",
-            "Код страны это три цифры по ОКСМ.",
-            1230,
-            "For example 643 for Russia, 156 for China.",
+        found.append(
+            Finding(
+                f"{pointer}/country",
+                "country_code",
+                "The country is not the three digits of OKSM.",
+                "Код страны это три цифры по ОКСМ.",
+                1230,
+                "For example 643 for Russia, 156 for China.",
+            )
         )
     for member, tag, text, limit in (
         ("declaration", 1231, item.declaration, 32),
         ("additional_props", 1191, item.additional_props, 64),
     ):
         if text is not None and not 1 <= len(text) <= limit:
-            yield Finding(
-                f"{pointer}/{member}",
-                "text_length",
-                f"The text must have 1 to {limit} characters.",
-                f"Длина текста должна быть от 1 до {limit} символов.",
-                tag,
-                "Shorten it or leave it out.",
+            found.append(
+                Finding(
+                    f"{pointer}/{member}",
+                    "text_length",
+                    f"The text must have 1 to {limit} characters.",
+                    f"Длина текста должна быть от 1 до {limit} символов.",
+                    tag,
+                    "Shorten it or leave it out.",
+                )
             )

@@ -5,14 +5,15 @@ service: 20/120 of 2025 closes with 22 % in 2026 (FNS letter АБ-4-20/11248@). 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
+from decimal import Decimal
 
 from app.domain.errors import Finding
 from app.domain.event import EventItem, PaymentEvent
 from app.domain.ffd import Measure, PaymentKind, PaymentMethod, PaymentObject
 from app.domain.fitting import NAME_LIMIT, pieces
-from app.domain.ledger import Ledger, LedgerLine
+from app.domain.ledger import Draw, Ledger, LedgerLine, same_thing
 from app.domain.money import allocate, roubles
 from app.domain.plan import Held, HeldReason, Missing, Plan, Planned, Refused
 from app.domain.planning import Defaults, sold
@@ -53,24 +54,84 @@ def settlement_receipt(
     Of `already_refunded` only what went back as a prepayment counts; a return of what was given opens nothing. Money
     paid now is not part of a closing: it is a payment of its own, with its lines and `prepaid` among its payments.
     """
+    ledger = _open(sale, already_settled, already_refunded)
+    return _settled(event, [ledger], sale, today, vat_on_service_day, defaults or Defaults(), max_items)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepaid:
+    """One payment of an order: its sale, and what was closed and returned of it since."""
+
+    sale: Receipt
+    settled: Sequence[Receipt] = ()
+    refunded: Sequence[Receipt] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OrderClosing:
+    """The closing of a shipment; `drawn` are the lines that it takes from each payment, in the payments' order."""
+
+    plan: Plan
+    drawn: tuple[tuple[Item, ...], ...] = ()
+
+
+def order_settlement(
+    event: PaymentEvent,
+    payments: Sequence[Prepaid],
+    today: date,
+    vat_on_service_day: VatRate | None,
+    *,
+    defaults: Defaults | None = None,
+    max_items: int = 100,
+) -> OrderClosing:
+    """One closing receipt for a shipment of an order that was prepaid in several payments, oldest first.
+
+    As `settlement_receipt`; a line that names what one payment prepaid is drawn from there, everything else from the
+    oldest payment that is open. Shares of one thing that was prepaid in parts (method `prepayment`) become one line
+    again. The kassa's requisites are those of the newest payment. ValueError without payments.
+    """
+    if not payments:
+        raise ValueError("an order without payments has nothing to close")
+    ledgers = [_open(each.sale, each.settled, each.refunded) for each in payments]
+    newest = payments[-1].sale
+    plan = _settled(event, ledgers, newest, today, vat_on_service_day, defaults or Defaults(), max_items)
+    if not isinstance(plan, Planned) or not plan.receipts:
+        return OrderClosing(plan)
+    drawn: list[list[Item]] = [[] for _ in ledgers]
+    draw = Draw(ledgers)
+    for item in plan.receipts[0].items:
+        for owner, part in draw.take(item):
+            drawn[owner].append(part)
+    return OrderClosing(plan, tuple(tuple(each) for each in drawn))
+
+
+def _settled(
+    event: PaymentEvent,
+    ledgers: Sequence[Ledger],
+    like: Receipt,
+    today: date,
+    vat: VatRate | None,
+    defaults: Defaults,
+    max_items: int,
+) -> Plan:
     refusals = [*money_findings(event), *item_findings(event)]
     payments = parse_payments(event, PaymentKind.PREPAID, refusals)
     if any(payment.kind is not PaymentKind.PREPAID for payment in payments):
         refusals.append(_MONEY_NOW)
-    ledger = _open(sale, already_settled, already_refunded)
-    if not ledger.lines and not refusals:
+    left = sum(ledger.left for ledger in ledgers)
+    if not any(ledger.lines for ledger in ledgers) and not refusals:
         return Planned((), "sale", ("not_a_prepayment",))
-    closing = _Closing(event, today, vat_on_service_day, defaults or Defaults(), refusals)
-    if not refusals and event.amount > ledger.left:
-        return _exceeds(event.amount, ledger.left)
-    lines, origin = closing.lines(ledger)
+    closing = _Closing(event, today, vat, defaults, refusals)
+    if not refusals and event.amount > left:
+        return _exceeds(event.amount, left)
+    lines, origin = closing.lines(ledgers)
     if closing.refusals:
         return Refused(tuple(closing.refusals))
     if closing.unfound:
         return Held(HeldReason.LINES_NOT_FOUND, tuple(closing.unfound))
     if closing.missing:
         return Held(HeldReason.DATA_MISSING, tuple(closing.missing))
-    receipt = replace(sale, items=tuple(lines), payments=payments, customer=contact_of(event, sale), correction=None)
+    receipt = replace(like, items=tuple(lines), payments=payments, customer=contact_of(event, like), correction=None)
     found = findings(receipt, today, max_items)
     if unmarked := [each for each in found if each.rule == "mark_missing"]:
         gaps = tuple(Missing("marking_code", each.pointer, each.detail, each.detail_ru) for each in unmarked)
@@ -86,6 +147,27 @@ _MONEY_NOW = Finding(
     1215,
     "Report money paid now as payment.succeeded, with its lines and the offset as `prepaid`.",
 )
+
+
+def _whole_again(prepaid: Sequence[Item], closed: Sequence[Item]) -> list[Item]:
+    """Shares of one thing that was prepaid in parts are one thing when it is handed over."""
+    groups: list[list[Item]] = []
+    for before, item in zip(prepaid, closed, strict=True):
+        alike = (group for group in groups if same_thing(group[0], item) and group[0].quantity == item.quantity)
+        group = next(alike, None) if before.payment_method is PaymentMethod.PREPAYMENT else None
+        if group is None:
+            groups.append([item])
+        else:
+            group.append(item)
+    return [piece for group in groups for piece in _joined(group)]
+
+
+def _joined(group: Sequence[Item]) -> list[Item]:
+    if len(group) == 1:
+        return list(group)
+    amount, quantity = sum(item.amount for item in group), group[0].quantity
+    price = int((Decimal(amount) / quantity).to_integral_value())
+    return pieces(replace(group[0], price=price, amount=amount), amount)[0]
 
 
 def _open(sale: Receipt, already_settled: Sequence[Receipt], already_refunded: Sequence[Receipt]) -> Ledger:
@@ -107,14 +189,22 @@ class _Closing:
         self.missing: dict[Missing, None] = {}
         self.notes: list[str] = []
 
-    def lines(self, ledger: Ledger) -> tuple[list[Item], str]:
-        """The closing lines and where they came from."""
+    def lines(self, ledgers: Sequence[Ledger]) -> tuple[list[Item], str]:
+        """The closing lines and where they came from; of several payments the oldest is closed first."""
         if self._event.items:
-            return self._named_lines(ledger.lines), self._event.items_origin or "event"
+            prepaid = [line for ledger in ledgers for line in ledger.lines]
+            return self._named_lines(prepaid), self._event.items_origin or "event"
         if self.refusals:
             return [], ""
-        origin = "sale" if self._event.amount == ledger.left else "spread"
-        return [self._closed(item) for item in ledger.shares(self._event.amount)], origin
+        shares: list[Item] = []
+        rest = self._event.amount
+        for ledger in ledgers:
+            part = min(rest, ledger.left)
+            shares += ledger.shares(part) if part else []
+            rest -= part
+        origin = "sale" if self._event.amount == sum(ledger.left for ledger in ledgers) else "spread"
+        closed = [self._closed(item) for item in shares]
+        return (_whole_again(shares, closed) if len(ledgers) > 1 else closed), origin
 
     def _named_lines(self, prepaid: Sequence[LedgerLine]) -> list[Item]:
         given = [item.amount for item in self._event.items]

@@ -3,7 +3,9 @@
 A provider refuses the whole receipt for one sign outside CP866 («», ₽, emoji), so names are fitted before sending.
 """
 
+import re
 import unicodedata
+from functools import lru_cache
 
 _QUOTES = dict.fromkeys('«»“”„‟‹›″〝〞＂"', '"') | dict.fromkeys("‘’‚‛′`´ʼ＇'", "'")
 _DASHES = dict.fromkeys("‐‑‒–—―−﹘﹣－-", "-")
@@ -37,13 +39,17 @@ _REPLACEMENT = _QUOTES | _DASHES | _WORDS
 _PRINTABLE = frozenset(bytes(range(0x20, 0x7F)).decode("cp866") + bytes(range(0x80, 0x100)).decode("cp866"))
 _AS_IS = frozenset(char for char in _PRINTABLE if _REPLACEMENT.get(char, char) == char) - {"\u00a0"}
 
+# An expression runs over a text ten times faster than a set.
+_PRINTABLE_TEXT = re.compile(f"[{re.escape(''.join(sorted(_PRINTABLE)))}]*")
+_FITTING_TEXT = re.compile(f"[{re.escape(''.join(sorted(_AS_IS)))}]*")
+
 CHANGES = ("quotes", "dashes", "ellipsis", "rouble", "letters", "dropped", "control", "spaces", "truncated")
 """Everything `fit` may say that it did, in the order it says it."""
 
 
 def cp866_safe(text: str) -> bool:
     """Whether a register prints the text as it stands."""
-    return _PRINTABLE.issuperset(text)
+    return _PRINTABLE_TEXT.fullmatch(text) is not None
 
 
 def fit(text: str, limit: int) -> tuple[str, tuple[str, ...]]:
@@ -55,8 +61,14 @@ def fit(text: str, limit: int) -> tuple[str, tuple[str, ...]]:
     """
     if limit < 1:
         raise ValueError("a text needs room for at least one character")
-    if len(text) <= limit and _AS_IS.issuperset(text) and "  " not in text and text == text.strip(" "):
+    if len(text) <= limit and "  " not in text and text == text.strip(" ") and _FITTING_TEXT.fullmatch(text):
         return text, ()
+    return _fitted(text, limit)
+
+
+@lru_cache(maxsize=2048)
+def _fitted(text: str, limit: int) -> tuple[str, tuple[str, ...]]:
+    """Remembered, because a shop sells the same things all day."""
     changes: set[str] = set()
     composed = unicodedata.normalize("NFC", text)
     plain = composed.translate({ord(char): _plain(char, changes) for char in set(composed) - _AS_IS})

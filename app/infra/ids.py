@@ -10,7 +10,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-Prefix = Literal["mer", "brn", "kas", "src", "evt", "rcpt", "att", "msg", "whe", "dlv", "key"]
+Prefix = Literal["mer", "brn", "kas", "src", "evt", "rcpt", "att", "msg", "whe", "dlv", "key", "cor", "cbt"]
 
 PREFIXES: Final[dict[Prefix, str]] = {
     "mer": "merchant",
@@ -24,6 +24,8 @@ PREFIXES: Final[dict[Prefix, str]] = {
     "whe": "webhook endpoint",
     "dlv": "delivery",
     "key": "API key",
+    "cor": "correction",
+    "cbt": "correction batch",
 }
 """Prefix of a public id → what it names, in the words of the documentation."""
 

@@ -3,11 +3,13 @@
 Records of the standard library (uvicorn, SQLAlchemy, aiohttp) take the same way, so one scrubber sees everything.
 """
 
+import contextlib
 import logging
 import re
 import sys
 from collections.abc import Callable, Mapping
-from datetime import date
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Final, Literal, TextIO
 from uuid import UUID
@@ -122,6 +124,9 @@ def set_up(
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level)
+    # As the root logger is: one for the process, and the last call counts.
+    global _plain
+    _plain = _Plain(handler, renderer, Scrubber(scrub))
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in _OWN_LINES:
@@ -136,6 +141,39 @@ def set_up(
 def enabled(level: Literal["debug", "info", "warning", "error"]) -> bool:
     """Whether a line of this level is written: saves collecting what it would say."""
     return logging.getLogger().isEnabledFor(_LEVELS[level])
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """What a line of known members passes: the form and the place of every other line."""
+
+    handler: logging.StreamHandler[TextIO]
+    renderer: Processor
+    scrubber: "Scrubber"
+
+
+_plain: _Plain | None = None
+
+
+def served(given_id: str | None, members: dict[str, Any]) -> None:
+    """The line about a request at level info, in the same form as all lines, for a fifth of their price.
+
+    Nothing in `members` may need scrubbing: names of our own, numbers, ids that we made. Only the request's id may be
+    the caller's (`given_id`), and is scrubbed.
+    """
+    plain = _plain
+    if plain is None or not enabled("info"):
+        return
+    if given_id is not None:
+        members.update(plain.scrubber(None, "info", {"request_id": given_id}))
+    members["event"] = "request.served"
+    members["level"] = "info"
+    members["timestamp"] = f"{datetime.now(UTC).isoformat()[:-6]}Z"
+    text = str(plain.renderer(None, "info", members))
+    handler = plain.handler
+    with handler.lock or contextlib.nullcontext():
+        handler.stream.write(f"{text}{handler.terminator}")
+        handler.flush()
 
 
 class bind_request_id:

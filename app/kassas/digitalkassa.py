@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
+from json.encoder import encode_basestring
 from typing import Annotated, Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -153,6 +154,8 @@ def to_wire(provider_id: str, receipt: Receipt, *, callback_url: str | None, at:
     """The body of a receipt or a correction. Money is Decimal roubles. Invalid where the service cannot carry it."""
     if not _ID.fullmatch(provider_id):
         raise _cannot_carry("#/provider_id", "an id of this service is 1 to 64 Latin letters and digits")
+    if receipt.additional_prop is not None:
+        raise _cannot_carry("#/additional_prop", "version 2.1 has no member for tag 1192")
     body: dict[str, Any] = {
         "type": receipt.operation.tag_value,
         "taxation": receipt.taxation.tag_value,
@@ -298,21 +301,21 @@ def _cannot_carry(pointer: str, why: str) -> Invalid:
     return Invalid(finding.detail, (finding,))
 
 
-# json.dumps makes an encoder for every call.
-_TEXT = json.JSONEncoder(ensure_ascii=False).encode
-
-
 def render(value: object) -> str:
     """JSON text in which a Decimal is written digit by digit: 1490.00 stays 1490.00. TypeError for a float."""
     match value:
+        case str():
+            return encode_basestring(value)
         case Decimal():
             return format(value, "f")
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return int.__repr__(value)
         case dict():
-            return "{" + ",".join(f"{_TEXT(name)}:{render(inner)}" for name, inner in value.items()) + "}"
+            return "{" + ",".join([f"{encode_basestring(name)}:{render(inner)}" for name, inner in value.items()]) + "}"
         case list():
-            return "[" + ",".join(map(render, value)) + "]"
-        case str() | int():
-            return _TEXT(value)
+            return "[" + ",".join([render(inner) for inner in value]) + "]"
         case _:
             raise TypeError(f"{type(value).__name__} has no place in a receipt")
 

@@ -1,11 +1,18 @@
 """T1: identity, event, planned receipts, their jobs and messages, in one statement for a whole batch."""
 
-from collections.abc import Sequence
-from dataclasses import fields
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import Field, dataclass, fields, replace
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin
+from uuid import UUID
 
 import asyncpg
 
 from app.db.records import Acceptance, Accepted, NewEvent, NewMessage, NewReceipt, columns, names, unnest
+from app.db.repos.events import EventRow
+from app.db.repos.receipts import ReceiptRow
 from app.queue.jobs import CHANNEL, JobKind
 
 _E = len(fields(NewEvent))
@@ -102,18 +109,51 @@ WITH e AS (
 SELECT p.id, p.linked, (SELECT pg_notify('{CHANNEL}', '')) FROM placed p
 """
 
-_KNOWN = """
-SELECT i.merchant_id, i.source_id, i.type, i.external_id, i.event_id, i.content_hash
+
+def _is_json(member: Field[Any]) -> bool:
+    parts = get_args(member.type) if isinstance(member.type, UnionType) else (member.type,)
+    return any(get_origin(part) is dict for part in parts)
+
+
+_JSON: dict[type, tuple[bool, ...]] = {kind: tuple(map(_is_json, fields(kind))) for kind in (EventRow, ReceiptRow)}
+"""Which members of a row are jsonb: text until it is read."""
+
+
+def _read(alias: str, kind: type) -> str:
+    members = zip(fields(kind), _JSON[kind], strict=True)
+    return ", ".join(f"{alias}.{f.name}{'::text' if is_json else ''}" for f, is_json in members)
+
+
+_KNOWN = f"""
+SELECT i.merchant_id, i.source_id, i.type, i.external_id, i.event_id, i.content_hash, {_read("e", EventRow)}
 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) AS q(merchant_id, source_id, type, external_id)
 JOIN event_identities i USING (merchant_id, source_id, type, external_id)
+LEFT JOIN events e ON e.merchant_id = i.merchant_id AND e.id = i.event_id
 """
+_MADE = f"""
+SELECT {_read("r", ReceiptRow)}
+FROM unnest($1::uuid[], $2::uuid[]) AS q(merchant_id, event_id)
+JOIN receipts r ON r.event_id = q.event_id AND r.merchant_id = q.merchant_id
+ORDER BY r.event_id, r.number
+"""
+
+Row = TypeVar("Row", EventRow, ReceiptRow)
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat(Accepted):
+    """What came first under this identity, with its receipts, as it is now; `event` is None when it was pruned."""
+
+    event: EventRow | None = None
+    receipts: tuple[ReceiptRow, ...] = ()
 
 
 async def accept(connection: asyncpg.Connection, batch: Sequence[Acceptance]) -> list[Accepted]:
     """Store a batch of events; a repeat is answered with the event that came first under its identity.
 
     Within a batch the first of a key is stored and the others become repeats of it. Repeats are looked up in a later
-    statement, because the storing one cannot see what another process committed while it waited for the key.
+    statement, because the storing one cannot see what another process committed while it waited for the key, and all
+    of them at once: whoever reports everything twice must not cost more than who reports once.
     """
     first: dict[tuple[object, ...], Acceptance] = {}
     for one in batch:
@@ -127,25 +167,51 @@ async def accept(connection: asyncpg.Connection, batch: Sequence[Acceptance]) ->
     )
     stored = {row["id"]: row["linked"] for row in rows}
     repeats = [one.event for one in batch if one.event.id not in stored]
-    known: dict[tuple[object, ...], asyncpg.Record] = {}
-    if repeats:
-        found = await connection.fetch(
-            _KNOWN,
-            [e.merchant_id for e in repeats],
-            [e.source_id for e in repeats],
-            [e.type for e in repeats],
-            [e.external_id for e in repeats],
-        )
-        known = {(r["merchant_id"], r["source_id"], r["type"], r["external_id"]): r for r in found}
+    known = await _known(connection, {_identity(event): event for event in repeats}.values()) if repeats else {}
     return [_verdict(one.event, stored, known) for one in batch]
+
+
+async def _known(
+    connection: asyncpg.Connection, events: Iterable[NewEvent]
+) -> dict[tuple[object, ...], tuple[bytes, Repeat]]:
+    """By identity: the content that came first, and what became of it."""
+    found = await connection.fetch(_KNOWN, *zip(*map(_identity, events), strict=True))
+    made: dict[UUID, list[ReceiptRow]] = defaultdict(list)
+    for row in await connection.fetch(_MADE, [r["merchant_id"] for r in found], [r["event_id"] for r in found]):
+        receipt = _row(ReceiptRow, row)
+        if receipt.event_id is not None:
+            made[receipt.event_id].append(receipt)
+    return {
+        tuple(r[:4]): (
+            r["content_hash"],
+            Repeat(
+                r["event_id"],
+                fresh=False,
+                event=None if r[6] is None else _row(EventRow, r[6:]),
+                receipts=tuple(made[r["event_id"]]),
+            ),
+        )
+        for r in found
+    }
+
+
+def _row(kind: type[Row], values: Iterable[Any]) -> Row:
+    return kind(
+        *(
+            json.loads(value) if is_json and value is not None else value
+            for is_json, value in zip(_JSON[kind], values, strict=True)
+        )
+    )
 
 
 def _identity(event: NewEvent) -> tuple[object, ...]:
     return (event.merchant_id, event.source_id, event.type, event.external_id)
 
 
-def _verdict(event: NewEvent, stored: dict[object, bool], known: dict[tuple[object, ...], asyncpg.Record]) -> Accepted:
+def _verdict(
+    event: NewEvent, stored: dict[object, bool], known: dict[tuple[object, ...], tuple[bytes, Repeat]]
+) -> Accepted:
     if event.id in stored:
         return Accepted(event.id, fresh=True, linked=stored[event.id])
-    before = known[_identity(event)]
-    return Accepted(before["event_id"], fresh=False, same_content=before["content_hash"] == event.content_hash)
+    content, before = known[_identity(event)]
+    return before if content == event.content_hash else replace(before, same_content=False)

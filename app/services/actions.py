@@ -30,6 +30,8 @@ from app.queue.tell import tell
 from app.services.catalog import Catalog, MerchantSettings
 from app.services.customers import open_customer, open_event, seal_event
 from app.services.intake import Intake, lacking
+from app.services.late import is_held_late
+from app.services.later_contact import add_contact, may_get_contact
 from app.services.plan import Planner
 from app.services.principal import Principal
 from app.services.receipt_rows import filled_row
@@ -178,9 +180,10 @@ class Actions:
         settings: MerchantSettings,
     ) -> None:
         status = Status(row.status)
-        if status not in (Status.HELD, Status.REJECTED) or row.event_id is None:
+        later = may_get_contact(row, frozenset(changes))
+        if not later and (status not in (Status.HELD, Status.REJECTED) or row.event_id is None):
             raise _conflict(status, "be changed", ("held", "rejected"))
-        event = await planned.of_merchant(tx, row.merchant_id, row.event_id)
+        event = None if row.event_id is None else await planned.of_merchant(tx, row.merchant_id, row.event_id)
         if event is None:
             raise NotFound("no such event")
         before = open_event(self._box, event.merchant_id, event.id, event.payload)
@@ -194,7 +197,9 @@ class Actions:
             after.order_id,
         )
         await self._note(tx, row, "patched", principal, {"members": sorted(changes)})
-        if status is Status.HELD:
+        if later:
+            await add_contact(tx, self._intake, row, after.customer, principal)
+        elif status is Status.HELD:
             await self._replan(tx, row, principal, settings, must=True)
         else:
             await self._corrected(tx, row, after, principal, settings)
@@ -204,6 +209,10 @@ class Actions:
     ) -> None:
         if row.event_id is None or row.status != Status.HELD.value:
             raise _conflict(Status(row.status), "be planned again", ("held",))
+        if is_held_late(row):
+            raise Conflict(
+                "this receipt lacks nothing, it is late: POST /v1/receipts/{id}/confirm-late", current_state=row.status
+            )
         event = await planned.event(tx, row.event_id)
         if event is None:
             raise NotFound("no such event")
@@ -297,7 +306,13 @@ class Actions:
                 raise Conflict("only a sale can be refunded")
             if row.status in (Status.REJECTED.value, Status.CANCELLED.value, Status.HELD.value):
                 raise _conflict(Status(row.status), "be refunded: it sold nothing", ())
-            chain = None if row.chain_id is None else await chains.lock(tx, merchant_id, row.chain_id)
+            # Not locked: many may ask at once, and what is left is judged when the refund is planned.
+            chain = None if row.chain_id is None else await chains.by_id(tx, merchant_id, row.chain_id)
+        if chain is not None and chain.source_id == chain.merchant_id:
+            raise Conflict(
+                "this closing has no payment of its own: refund the payments of its order, or report the refund with "
+                "`original` where another program printed the sale"
+            )
         left = row.total if chain is None else chain.sold - chain.refunded
         if amount is None and not items and left <= 0:
             raise Conflict("nothing is left of this sale that could be refunded", current_state=row.status)
@@ -319,36 +334,13 @@ class Actions:
         self, principal: Principal, merchant_id: UUID, key: str, operation: Operation, event: PaymentEvent
     ) -> UUID:
         """A receipt made by hand, through the same pipeline and checks; its identity is its Idempotency-Key."""
-        return await self._by_hand(principal, merchant_id, f"manual:{key}", operation, event, None)
-
-    async def correction(
-        self,
-        principal: Principal,
-        merchant_id: UUID,
-        key: str,
-        operation: Operation,
-        event: PaymentEvent,
-        basis: CorrectionBasis,
-    ) -> UUID:
-        """A correction receipt (form 31) with its basis; the rates are judged by the corrected day."""
-        return await self._by_hand(principal, merchant_id, f"correction:{key}", operation, event, basis)
-
-    async def _by_hand(
-        self,
-        principal: Principal,
-        merchant_id: UUID,
-        external_id: str,
-        operation: Operation,
-        event: PaymentEvent,
-        basis: CorrectionBasis | None,
-    ) -> UUID:
         source_id = await self._intake.source_of(principal, merchant_id, None)
         answer = await self._intake.accept(
             merchant_id,
             source_id,
-            replace(event, type=EventType.PAYMENT_SUCCEEDED, external_id=external_id),
+            replace(event, type=EventType.PAYMENT_SUCCEEDED, external_id=f"manual:{key}"),
             principal.actor,
-            shape=lambda receipt, today: self._shaped(receipt, today, operation, basis),
+            shape=lambda receipt, today: self._shaped(receipt, today, operation, None),
         )
         return answer.event_id
 

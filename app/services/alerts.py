@@ -1,13 +1,35 @@
-"""Messages that are about a kassa or an endpoint rather than a receipt: paused, resumed, switched off."""
+"""Messages that change no receipt: a kassa is paused or resumed, an endpoint switched off, a receipt is overdue."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from app.db.repos.receipts import ReceiptRow
 from app.db.repos.settings import KassaRow
 from app.db.unit_of_work import Tx, database_now
 from app.domain.causes import cause as look_up_cause
+from app.domain.deadline import Alarm, Step
+from app.domain.lifecycle import MessageType
+from app.domain.receipt import Customer
+from app.infra.page_links import PageLinks
 from app.outbound.messages import message_body
 from app.queue.tell import tell
+from app.services.views import receipt_view, rfc3339
+
+_OVERDUE = {
+    Step.WARNING: (
+        "The money was taken and there is no receipt yet.",
+        "Деньги получены, а чека ещё нет.",
+    ),
+    Step.LIMIT: (
+        "The receipt is late: a person should decide now.",
+        "Чек просрочен: нужно решение человека.",
+    ),
+    Step.DAILY: (
+        "There is still no receipt for this money; waiting cures nothing.",
+        "Чека по этим деньгам всё ещё нет; ожидание ничего не исправит.",
+    ),
+}
 
 
 async def kassa_paused(tx: Tx, kassa: KassaRow, cause: str) -> None:
@@ -42,6 +64,25 @@ async def endpoint_disabled(tx: Tx, merchant_id: UUID, endpoint_id: UUID, url: s
         "endpoint.disabled",
         {"endpoint": {"id": f"whe_{endpoint_id.hex}", "url": url}, "reason": reason},
     )
+
+
+async def receipt_overdue(
+    tx: Tx, row: ReceiptRow, customer: Customer | None, alarm: Alarm, at: datetime, links: PageLinks
+) -> None:
+    """A reminder: the receipt stays as it is, so its sequence does not grow and the message has none of its own."""
+    message, message_ru = _OVERDUE[alarm.step]
+    data = {
+        "receipt": receipt_view(row, customer, masked=True, links=links),
+        "deadline": {
+            "step": alarm.step.value,
+            "due_at": None if row.due_at is None else rfc3339(row.due_at),
+            "limit_at": None if row.limit_at is None else rfc3339(row.limit_at),
+            "message": message,
+            "message_ru": message_ru,
+        },
+    }
+    body = message_body(MessageType.OVERDUE.value, at, data)
+    await tell(tx, row.merchant_id, MessageType.OVERDUE.value, body, at, receipt_id=row.id)
 
 
 def _kassa(kassa: KassaRow) -> dict[str, Any]:

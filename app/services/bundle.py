@@ -5,13 +5,19 @@ from dataclasses import dataclass
 from app.services.access import Access
 from app.services.actions import Actions
 from app.services.catalog import Catalog
+from app.services.correction_batches import CorrectionBatches
+from app.services.corrections import Corrections
 from app.services.endpoints import Endpoints
+from app.services.explain import Explain
 from app.services.health import Health
 from app.services.idempotency import Idempotency
 from app.services.inbound import Inbound
 from app.services.intake import Intake
 from app.services.kassas import Kassas
+from app.services.late import Late
 from app.services.merchants import Merchants
+from app.services.missing_receipts import MissingReceipts
+from app.services.prepayments import Prepayments
 from app.services.providers import Providers
 from app.services.reads import Reads
 from app.services.receipt_page import ReceiptPages
@@ -32,7 +38,13 @@ class Services:
     catalog: Catalog
     intake: Intake
     actions: Actions
+    corrections: Corrections
+    missing: MissingReceipts
+    correction_batches: CorrectionBatches
+    late: Late
+    explain: Explain
     reads: Reads
+    prepayments: Prepayments
     pages: ReceiptPages
     idempotency: Idempotency
     inbound: Inbound

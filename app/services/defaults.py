@@ -106,6 +106,14 @@ def check_defaults(
             parsed[name] = kind.parse(code)
         except ValueError as error:
             yield Finding(f"#/defaults/{name}", f"{name}_unknown", str(error), f"Нет такого значения: {name}.", tag)
+    if defaults.get("settlement") not in (None, "in_person", "online", "transfer"):
+        yield Finding(
+            "#/defaults/settlement",
+            "settlement_unknown",
+            "There is no such way of settlement.",
+            "Такого способа расчёта нет.",
+            fix="Use one of: in_person, online, transfer.",
+        )
     rate = parsed.get("vat")
     if isinstance(rate, VatRate):
         yield from _rate(rate, now, zone)

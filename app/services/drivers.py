@@ -47,6 +47,18 @@ class Call:
         return self._transport.exchanges
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What all calls of one kassa share, made of exactly this row."""
+
+    row: KassaRow
+    merchant_inn: str
+    credentials: BaseModel
+    secrets: tuple[str, ...]
+    profile: KassaProfile
+    callback_url: str | None
+
+
 class Drivers:
     """The registered kassa drivers with everything their calls need."""
 
@@ -57,7 +69,9 @@ class Drivers:
         self._box = box
         self._public_url = public_url
         self._transport = http.transport()
+        self._client = client_over(self._transport)
         self._tokens: dict[UUID, Tokens] = {}
+        self._opened: dict[UUID, _Opened] = {}
 
     def driver(self, provider: str) -> KassaDriver:
         """ProviderNotConfigured names the providers there are."""
@@ -66,6 +80,7 @@ class Drivers:
     def forget(self, kassa_id: UUID) -> None:
         """Drop the tokens of a kassa whose credentials changed."""
         self._tokens.pop(kassa_id, None)
+        self._opened.pop(kassa_id, None)
 
     def call(
         self,
@@ -78,35 +93,16 @@ class Drivers:
         resend: bool = False,
     ) -> Call:
         """A fresh conversation over the shared connections; its secrets are kept out of the record."""
-        driver = self.driver(kassa.provider)
-        opened = json.loads(
-            self._box.open(kassa.credentials, aad("kassas", "credentials", kassa.merchant_id, kassa.id))
-        )
-        secrets = _secrets(driver, opened)
-        callback = None
-        if self._public_url and driver.capabilities.callbacks:
-            secret = self._box.open(
-                kassa.callback_secret, aad("kassas", "callback_secret", kassa.merchant_id, kassa.id)
-            ).decode()
-            callback = f"{self._public_url}/callbacks/kas_{kassa.id.hex}/{secret}"
-            secrets.append(secret)
-        transport = RecordingTransport(self._transport, secrets=secrets)
+        opened = self._open(kassa, merchant_inn)
+        transport = RecordingTransport(self._transport, secrets=opened.secrets)
         return Call(
             DriverContext(
-                http=client_over(transport, deadline=deadline_seconds),
+                http=self._client.over(transport, deadline=deadline_seconds),
                 base_url=kassa.base_url,
-                credentials=driver.Credentials.model_validate(opened),
-                profile=KassaProfile(
-                    id=f"kas_{kassa.id.hex}",
-                    ffd=FfdVersion(kassa.ffd),
-                    taxation=tuple(Taxation.parse(name) for name in kassa.taxation),
-                    place=kassa.place,
-                    timezone=kassa.timezone,
-                    internet=kassa.internet,
-                    merchant_inn=merchant_inn,
-                ),
+                credentials=opened.credentials,
+                profile=opened.profile,
                 tokens=self._tokens.setdefault(kassa.id, Tokens()),
-                callback_url=callback,
+                callback_url=opened.callback_url,
                 not_after=not_after,
                 deadline_seconds=deadline_seconds,
                 created_at=created_at,
@@ -114,6 +110,40 @@ class Drivers:
             ),
             transport,
         )
+
+    def _open(self, kassa: KassaRow, merchant_inn: str) -> _Opened:
+        """The kassa's secrets and settings in the form that drivers take; opened anew when anything of it changed."""
+        known = self._opened.get(kassa.id)
+        if known is not None and (known.row is kassa or known.row == kassa) and known.merchant_inn == merchant_inn:
+            return known
+        driver = self.driver(kassa.provider)
+        found = json.loads(self._box.open(kassa.credentials, aad("kassas", "credentials", kassa.merchant_id, kassa.id)))
+        secrets = _secrets(driver, found)
+        callback = None
+        if self._public_url and driver.capabilities.callbacks:
+            secret = self._box.open(
+                kassa.callback_secret, aad("kassas", "callback_secret", kassa.merchant_id, kassa.id)
+            ).decode()
+            callback = f"{self._public_url}/callbacks/kas_{kassa.id.hex}/{secret}"
+            secrets.append(secret)
+        opened = _Opened(
+            row=kassa,
+            merchant_inn=merchant_inn,
+            credentials=driver.Credentials.model_validate(found),
+            secrets=tuple(secrets),
+            profile=KassaProfile(
+                id=f"kas_{kassa.id.hex}",
+                ffd=FfdVersion(kassa.ffd),
+                taxation=tuple(Taxation.parse(name) for name in kassa.taxation),
+                place=kassa.place,
+                timezone=kassa.timezone,
+                internet=kassa.internet,
+                merchant_inn=merchant_inn,
+            ),
+            callback_url=callback,
+        )
+        self._opened[kassa.id] = opened
+        return opened
 
 
 def _secrets(driver: KassaDriver, opened: dict[str, Any]) -> list[str]:

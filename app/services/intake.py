@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,7 @@ from app.db.records import Acceptance, Accepted, NewEvent, NewMessage, NewReceip
 from app.db.repos import events
 from app.db.repos.events import EventRow
 from app.db.repos.receipts import ReceiptRow
-from app.db.repos.settings import SourceRow
+from app.db.repos.settings import BranchRow, KassaRow, SourceRow
 from app.db.unit_of_work import Database
 from app.domain.codec import event_to_json
 from app.domain.errors import Busy, DuplicateEvent, Finding, Invalid, NotFound, TotalsMismatch
@@ -32,8 +32,10 @@ from app.infra.metrics import Metrics
 from app.infra.page_links import PageLinks
 from app.ports.kassa import KassaDriver
 from app.ports.registry import Registry
+from app.queue.accept import Repeat
 from app.services.catalog import Catalog, MerchantSettings
-from app.services.customers import open_fallback
+from app.services.customers import open_customer, open_event, open_fallback
+from app.services.deadline_policy import DeadlinePolicy
 from app.services.principal import Principal
 from app.services.receipt_rows import new_receipt, rows_of
 from app.services.sales import Sales, Shape
@@ -46,7 +48,7 @@ View = Callable[[bool], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class IntakeAnswer:
-    """`fresh`: stored now, `view` tells its state; otherwise the event that came first under this identity."""
+    """`fresh`: stored now; otherwise the event that came first under this identity. `view` tells its state if known."""
 
     event_id: UUID
     fresh: bool
@@ -68,6 +70,7 @@ class Intake:
         clock: DatabaseClock,
         metrics: Metrics,
         links: PageLinks,
+        deadlines: DeadlinePolicy,
     ) -> None:
         self._database = database
         self._committer = committer
@@ -76,6 +79,7 @@ class Intake:
         self.links = links
         self._hasher = hasher
         self._clock = clock
+        self._deadlines = deadlines
         self.sales = Sales(registry, box)
         self._received = metrics.events_received
         self._counters: dict[tuple[str, str], Counter] = {}
@@ -154,9 +158,28 @@ class Intake:
         except CommitUnknown as lost:
             raise Busy("the database broke off; repeat the same request, it is stored once") from lost
         if not accepted.fresh:
-            return _repeated(accepted.event_id, same_content=accepted.same_content)
+            answer = _repeated(accepted.event_id, same_content=accepted.same_content)
+            return replace(answer, view=self._seen_again(accepted)) if isinstance(accepted, Repeat) else answer
         view = None if accepted.linked else _viewer(acceptance.event, rows, event, body, self.links)
         return IntakeAnswer(accepted.event_id, fresh=True, view=view)
+
+    def _seen_again(self, repeat: Repeat) -> View | None:
+        """What came first, as it is now; None where it takes more to tell: pruned, or another event has its money."""
+        event, receipts = repeat.event, repeat.receipts
+        if event is None or event.status == EventStatus.LINKED.value:
+            return None
+
+        def view(masked: bool) -> dict[str, Any]:
+            return event_view(
+                event,
+                receipts,
+                open_event(self.box, event.merchant_id, event.id, event.payload),
+                masked,
+                customers={one.id: open_customer(self.box, one.merchant_id, one.id, one.customer) for one in receipts},
+                links=self.links,
+            )
+
+        return view
 
     async def known(self, merchant_id: UUID, source_id: UUID, type: EventType, external_id: str) -> UUID | None:
         """The event that came first under this identity, if any did."""
@@ -192,7 +215,11 @@ class Intake:
         if ignored is not None:
             status, reason = EventStatus.IGNORED, ignored
         elif event.type is EventType.PAYMENT_SUCCEEDED:
-            plan = self.sales.plan(settings, source, branch, kassa, event, shape)
+            due = self._deadlines.of(source, branch, kassa, event, at)
+            # A person or program that waits for the answer is told what is missing, and not kept waiting for it.
+            waits = shape is None and source.fallback_contact is not None
+            asked_until = self._deadlines.contact_until(due, at) if waits else None
+            plan = self.sales.plan(settings, source, branch, kassa, event, shape, contact_until=asked_until)
             match plan:
                 case Planned():
                     status = EventStatus.PLANNED
@@ -206,9 +233,10 @@ class Intake:
                 case Refused(findings=findings):
                     status = EventStatus.REFUSED
                     reason = {"code": "refused", "findings": [f.detail for f in findings]}
-            rows = rows_of(plan, settings.id, source, branch, kassa, event, event_id, at)
+            times = self._deadlines.times(due, at)
+            rows = rows_of(plan, settings.id, source, branch, kassa, event, event_id, at, times)
         new = self._event(settings, source, event, body, event_id, chain_id, status, reason, at, actor)
-        customer = self._customer(event, source) if rows else None
+        customer = self._customer(event, source, status) if rows else None
         made = tuple(self.new_receipt(row, customer) for row in rows)
         return Acceptance(new, made, self._messages(rows, event)), rows
 
@@ -216,8 +244,14 @@ class Intake:
         """A row as a statement takes it."""
         return new_receipt(self.box, self._hasher, row, customer)
 
-    def _customer(self, event: PaymentEvent, source: SourceRow) -> Customer:
-        if event.customer.has_contact:
+    def times(
+        self, source: SourceRow, branch: BranchRow | None, kassa: KassaRow | None, event: PaymentEvent, at: datetime
+    ) -> dict[str, Any]:
+        """What the deadline clock says of a receipt that is planned later; `at` is when its event was reported."""
+        return self._deadlines.times(self._deadlines.of(source, branch, kassa, event, at), at)
+
+    def _customer(self, event: PaymentEvent, source: SourceRow, status: EventStatus) -> Customer:
+        if event.customer.has_contact or status is EventStatus.HELD:
             return event.customer
         return open_fallback(self.box, source) or event.customer
 

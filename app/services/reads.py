@@ -59,6 +59,7 @@ class ReceiptSearch:
     email: str | None = None
     phone: str | None = None
     phone_tail: str | None = None
+    cause: str | None = None
 
 
 class CursorInvalid(ValueError):
@@ -235,6 +236,7 @@ class Reads:
             email_hash=None if wanted.email is None else hasher.email(merchant_id, wanted.email),
             phone_hash=None if wanted.phone is None else hasher.phone(merchant_id, wanted.phone),
             phone_tail_hash=None if wanted.phone_tail is None else hasher.phone_tail(merchant_id, wanted.phone_tail),
+            cause=wanted.cause,
         )
 
     async def _receipt(self, tx: Tx, merchant_id: UUID, receipt_id: UUID) -> ReceiptRow:

@@ -12,7 +12,7 @@ from app.domain.event import EventType, PaymentEvent
 from app.domain.ffd import Operation
 from app.domain.identity import provider_id
 from app.domain.lifecycle import Status
-from app.domain.plan import Held, Plan, Planned, Refused
+from app.domain.plan import CONTACT_FALLBACK, Held, Plan, Planned, Refused
 from app.domain.receipt import Customer, Receipt
 from app.infra.compact_json import json_text
 from app.infra.crypto import SearchHasher, SecretBox
@@ -30,12 +30,26 @@ def rows_of(
     event: PaymentEvent,
     event_id: UUID,
     at: datetime,
+    times: dict[str, Any],
 ) -> list[ReceiptRow]:
-    """The receipts of a plan as they will be stored; a hold is one receipt that waits for its data."""
+    """The receipts of a plan as they will be stored; a hold is one receipt that waits for its data. `times` are what
+    the deadline clock says."""
     match plan:
-        case Planned(receipts=receipts, items_origin=origin):
+        case Planned(receipts=receipts, items_origin=origin, notes=notes):
+            known = {**times, "contact_fallback": CONTACT_FALLBACK in notes}
             return [
-                blank_row(merchant_id, source, branch, kassa, event, event_id, number, at, **_filling(receipt, origin))
+                blank_row(
+                    merchant_id,
+                    source,
+                    branch,
+                    kassa,
+                    event,
+                    event_id,
+                    number,
+                    at,
+                    **known,
+                    **_filling(receipt, origin),
+                )
                 for number, receipt in enumerate(receipts, start=1)
             ]
         case Held():
@@ -52,6 +66,7 @@ def rows_of(
                     status=Status.HELD.value,
                     sequence=1,
                     failure=held_failure(plan, at),
+                    **times,
                 )
             ]
         case Refused():
@@ -85,6 +100,7 @@ def blank_row(
         "document": None,
         "items_origin": None,
         "failure": None,
+        "due_at": event.occurred_at,
         **known,
     }
     return ReceiptRow(
@@ -109,7 +125,6 @@ def blank_row(
         metadata=dict(event.metadata),
         marks=0,
         first_marked_at=None,
-        due_at=event.occurred_at,
         created_at=at,
         updated_at=at,
         **values,
@@ -166,4 +181,7 @@ def new_receipt(box: SecretBox, hasher: SearchHasher, row: ReceiptRow, customer:
         metadata=json_text(row.metadata),
         due_at=row.due_at,
         created_at=row.created_at,
+        limit_at=row.limit_at,
+        alarm_at=row.alarm_at,
+        contact_fallback=row.contact_fallback,
     )

@@ -7,8 +7,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from app.db.repos.settings import BranchRow, KassaRow, SourceRow
+from app.domain.causes import Who
 from app.domain.event import PaymentEvent
 from app.domain.ffd import FfdVersion, Measure, PaymentMethod, PaymentObject, Taxation
+from app.domain.plan import Held, HeldReason
 from app.domain.planning import Defaults, Plan, Planned, PlanSettings, merge, plan_sale
 from app.domain.receipt import Receipt
 from app.domain.vat import VatRate
@@ -61,12 +63,22 @@ class Sales:
         kassa: KassaRow | None,
         event: PaymentEvent,
         shape: Shape | None = None,
+        *,
+        contact_until: datetime | None = None,
     ) -> Plan:
-        """What a payment becomes under these settings."""
+        """What a payment becomes under these settings. `contact_until`: so long it is held for the buyer's contact
+        although the source has an address of its own to fall back to; None: it falls back at once."""
         if kassa is None:
             return plan_sale(event, None, event.occurred_at.date())
         today = local_date(event.occurred_at, kassa.timezone)
-        plan = plan_sale(event, self.plan_settings(settings, source, branch, kassa), today)
+        known = self.plan_settings(settings, source, branch, kassa)
+        waits = contact_until is not None and known.fallback_contact is not None
+        plan = plan_sale(event, replace(known, fallback_contact=None) if waits else known, today)
+        if waits and isinstance(plan, Held):
+            if all(one.who is Who.BUYER_DATA for one in plan.missing):
+                return replace(plan, reason=HeldReason.CONTACT_MISSING, until=contact_until)
+            # Something else is missing too, and that is what a person is asked for.
+            plan = plan_sale(event, known, today)
         if shape is None or not isinstance(plan, Planned):
             return plan
         return replace(plan, receipts=tuple(shape(receipt, today) for receipt in plan.receipts))

@@ -5,7 +5,6 @@ what was learned too late gets a job of its own (`evidence.py`).
 """
 
 import asyncio
-import json
 from base64 import b64encode
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -36,6 +35,7 @@ from app.domain.outcome import (
 from app.domain.qr import qr_text
 from app.domain.receipt import Customer, FiscalData
 from app.infra.clock import DatabaseClock
+from app.infra.compact_json import json_bytes, json_text
 from app.infra.crypto import SecretBox, aad
 from app.infra.failpoints import Failpoints
 from app.infra.http import Exchange
@@ -173,6 +173,7 @@ class Settle:
             fiscal=_fiscal_json(fiscal, row) if fiscal else row.fiscal,
         )
         message_id = new_id() if public else None
+        evidence = _evidence(outcome)
         code, said = _provider_words(outcome)
         return Settlement(
             job_id=job.id,
@@ -203,11 +204,11 @@ class Settle:
             cause=outcome.cause if isinstance(outcome, Rejected | Unavailable) else None,
             provider_code=code,
             provider_message=said,
-            evidence=_json(_evidence(outcome)),
+            evidence=_json(evidence),
             exchange=self._sealed(row, learned),
             proves_absent=learned.proves_absent,
             what=happening.value,
-            data=_json({"attempt_id": f"att_{learned.attempt_id.hex}", **_evidence(outcome)}),
+            data=_json({"attempt_id": f"att_{learned.attempt_id.hex}", **evidence}),
             message_id=message_id,
             message_type=None if consequence.message is None else consequence.message.value,
             message_body=None
@@ -220,8 +221,8 @@ class Settle:
     def _sealed(self, row: ReceiptRow, learned: Learned) -> bytes | None:
         if not learned.exchanges:
             return None
-        text = json.dumps([_exchange_json(one) for one in learned.exchanges], ensure_ascii=False)
-        return self._box.seal(text.encode(), aad("attempts", "exchange", row.merchant_id, learned.attempt_id))
+        text = json_bytes([_exchange_json(one) for one in learned.exchanges])
+        return self._box.seal(text, aad("attempts", "exchange", row.merchant_id, learned.attempt_id))
 
 
 def failure_of(
@@ -260,17 +261,20 @@ def _required(kassa_id: UUID | None) -> UUID:
     return kassa_id
 
 
+_NAMES: dict[type[LookupOutcome], str] = {
+    Accepted: "accepted",
+    Fiscalized: "fiscalized",
+    Pending: "pending",
+    Rejected: "rejected",
+    Unavailable: "unavailable",
+    Unknown: "unknown",
+    NotFound: "not_found",
+    CannotTell: "cannot_tell",
+}
+
+
 def _name(outcome: LookupOutcome) -> str:
-    return {
-        "Accepted": "accepted",
-        "Fiscalized": "fiscalized",
-        "Pending": "pending",
-        "Rejected": "rejected",
-        "Unavailable": "unavailable",
-        "Unknown": "unknown",
-        "NotFound": "not_found",
-        "CannotTell": "cannot_tell",
-    }[type(outcome).__name__]
+    return _NAMES[type(outcome)]
 
 
 def _provider_words(outcome: LookupOutcome) -> tuple[str | None, str | None]:
@@ -315,7 +319,11 @@ def _found(outcome: LookupOutcome) -> str | None:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(_storable(value), ensure_ascii=False)
+    try:
+        text = json_text(value)
+    except ValueError:  # half a surrogate pair
+        return json_text(_storable(value))
+    return json_text(_storable(value)) if "\\u0000" in text else text
 
 
 def _storable(value: Any) -> Any:

@@ -90,7 +90,10 @@ def receipt_view(row: ReceiptRow, customer: Customer | None, *, masked: bool, li
         "fiscal": None if row.fiscal is None else _fiscal(row.fiscal),
         "receipt_page_url": links.url(row.merchant_id, row.id),
         "failure": None if row.failure is None else _failure(row.failure),
+        "contact_fallback": row.contact_fallback,
         "due_at": _time(row.due_at),
+        "limit_at": _time(row.limit_at),
+        "correction_draft": row.correction_draft if row.status == "held" else None,
         "created_at": rfc3339(row.created_at),
         "updated_at": rfc3339(row.updated_at),
         "metadata": row.metadata,
@@ -194,7 +197,7 @@ def failure_json(
 
 def held_failure(held: Held, at: datetime) -> Json:
     """The `failure` member of a receipt that waits: the reason, and everything that is missing at once."""
-    return failure_json(held.reason.value, at=at, missing=held.missing, limit=held.limit)
+    return failure_json(held.reason.value, at=at, missing=held.missing, limit=held.limit, until=_time(held.until))
 
 
 def missing_json(missing: Sequence[Missing]) -> list[Json]:
@@ -229,6 +232,11 @@ def _public(prefix: Prefix, value: UUID | None) -> str | None:
 def _correction(document: Json) -> Json:
     basis = document.get("correction", {})
     return {name: basis.get(name) for name in ("kind", "corrected_date", "document_number")}
+
+
+def lines_view(items: Sequence[Json]) -> list[Json]:
+    """Lines as a receipt shows them, from the form in which they are stored."""
+    return [_line(item) for item in items]
 
 
 def _line(item: Json) -> Json:

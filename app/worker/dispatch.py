@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import assert_never
 from uuid import UUID
 
-from app.db.repos import outbox, receipts
 from app.db.repos.outbox import Parcel
 from app.db.repos.receipts import ReceiptRow
 from app.db.unit_of_work import Kept
 from app.domain.errors import Busy
+from app.queue import load
 from app.queue.jobs import RECEIPT_ORDERS, Job, JobKind
 from app.services.catalog import Catalog
 from app.services.deliver import Deliver
@@ -58,9 +58,9 @@ class Dispatch:
         posts = [job.ref for job in jobs if job.kind is JobKind.DELIVER]
         if not wanted and not posts:
             return Loaded({}, {})
-        async with kept.pipeline() as tx:
-            rows = await receipts.by_ids(tx, wanted) if wanted else {}
-            parcels = await outbox.parcels(tx, posts) if posts else {}
+        async with kept.raw_transaction() as connection:
+            rows = await load.receipts(connection, wanted) if wanted else {}
+            parcels = await load.parcels(connection, posts) if posts else {}
         loaded = Loaded({}, parcels)
         for row in rows.values():
             try:

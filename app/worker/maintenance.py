@@ -17,6 +17,7 @@ from app.infra.metrics import Metrics
 from app.queue import work
 from app.queue.jobs import JobKind
 from app.queue.rescue import rescue
+from app.services.deadlines import Deadlines
 from app.services.idempotency import Idempotency
 from app.services.overdue import Overdue
 from app.services.retention import Limits, Retention
@@ -34,6 +35,7 @@ class Maintenance:
         *,
         database: Database,
         overdue: Overdue,
+        deadlines: Deadlines,
         idempotency: Idempotency,
         metrics: Metrics,
         rescue_seconds: float,
@@ -42,6 +44,7 @@ class Maintenance:
     ) -> None:
         self._database = database
         self._overdue = overdue
+        self._deadlines = deadlines
         self._idempotency = idempotency
         self._metrics = metrics
         self._rescue_seconds = rescue_seconds
@@ -69,6 +72,7 @@ class Maintenance:
             for chain_id, source_id in await planned.chains_to_release(tx, age_seconds=self._sweep_seconds):
                 await work.enqueue(tx, JobKind.RELEASE, source_id, chain_id, chain=chain_id)
         await self._overdue.run()
+        await self._deadlines.run()
         await self._idempotency.prune()
 
     async def prune(self) -> None:

@@ -37,10 +37,8 @@ AUTOCOMMIT = {
 
 LONG = {
     "db/tables.py": "all tables in the order of the pipeline, read as one page",
-    "domain/causes.py": "the catalogue of causes: data, one entry per failure that a person can meet",
     "kassas/digitalkassa.py": "a driver is one file from document to wire, so that it is read and copied as one",
     "services/actions.py": "every operator action: they share one lock order and one way of noting who did it",
-    "services/plan.py": "planning under the chain's lock: refunds, closings and releases share it",
 }
 """Files over 400 lines, each with the reason why it is still one thing."""
 
@@ -50,7 +48,6 @@ NAMES_NO_MERCHANT = {
         "chains.merchant_of",
         "notifications.by_id",
         "outbox.disable",
-        "outbox.parcels",
         "planned.event",
         "receipts.by_ids",
     },
@@ -81,7 +78,11 @@ NAMES_NO_MERCHANT = {
     "upkeep of the whole installation": {
         "gauges.sample",
         "idempotency.prune",
+        "overdue.contacts_not_waited_for",
+        "overdue.late",
         "overdue.refunds_without_payment",
+        "overdue.set_alarms",
+        "overdue.take_alarms",
         "planned.chains_to_release",
         "retention.batch",
         "retention.expired_keys",
@@ -91,6 +92,8 @@ NAMES_NO_MERCHANT = {
         "sealed_columns.sample",
     },
     "no table of a merchant's is touched": {
+        "chains.document_key",
+        "chains.order_key",
         "gauges.answers",
         "gauges.revision",
         "listing.newest",

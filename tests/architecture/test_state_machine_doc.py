@@ -98,4 +98,5 @@ def test_a_request_that_may_have_arrived_is_repeated_only_on_proof_or_by_a_perso
 
 
 def test_a_printed_receipt_stays_printed() -> None:
-    assert allowed(Status.FISCALIZED) == (Happening.DOUBLE_SUSPECTED,)
+    assert allowed(Status.FISCALIZED) == (Happening.CONTACT_ADDED, Happening.DOUBLE_SUSPECTED)
+    assert step(Status.FISCALIZED, Happening.CONTACT_ADDED).status is Status.FISCALIZED

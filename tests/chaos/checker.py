@@ -385,7 +385,8 @@ class Checker:
                 self._broken("I6", place[1], f"never reached endpoint {place[0]} (we say {row['status']})")
         told: dict[Any, list[int]] = defaultdict(list)
         for message in self.logs.messages:
-            if message["receipt_id"] is not None:
+            # A reminder (`receipt.overdue`) changes nothing and has no sequence.
+            if message["receipt_id"] is not None and message["sequence"] is not None:
                 told[message["receipt_id"]].append(message["sequence"])
         fanned = Counter(row["message_id"] for row in self.logs.outbox)
         for message in self.logs.messages:

@@ -394,6 +394,7 @@ class TestKassas:
             "measure": None,
             "item_name": "Абонемент «Йога»",
             "taxation": None,
+            "settlement": None,
         }
         told = problem(await owner.patch(where, json={"defaults": {"vat": None}}), 422, "fiscal_rule_violation")
         assert told["errors"][0]["code"] == "vat_unanswered"

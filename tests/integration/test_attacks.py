@@ -178,7 +178,7 @@ async def test_a_corrected_correction_stays_a_correction(world: World) -> None:
     actions = world.runtime.services.actions
     basis = CorrectionBasis(CorrectionKind.SELF, date(2026, 11, 1))
     await world.fault("refuse", params={"type": "UNAVAILABLE_VALUE", "path": "$.loc.billing_place", "desc": "-"})
-    event = await actions.correction(
+    event = await world.runtime.services.missing.make(
         world.principal, world.merchant_id, "k-1", Operation.SELL_REFUND, payment("x", occurred_at=NOON), basis
     )
     async with world.working():

@@ -14,7 +14,7 @@ import httpx
 import pytest
 import structlog
 from fastapi import FastAPI, Request, Response
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from app.db.tables import metadata
 from app.domain.contact import mask_contacts
@@ -308,7 +308,7 @@ async def stored(world: World) -> dict[str, str]:
     async with world.runtime.database.pipeline() as tx:
         for table in metadata.sorted_tables:
             for column in table.columns:
-                values = (await tx.execute(text(f"SELECT {column.name} FROM {table.name}"))).scalars()
+                values = (await tx.execute(select(column))).scalars()
                 found[f"{table.name}.{column.name}"] = "\n".join(
                     bytes(value).decode("utf-8", "replace")
                     if isinstance(value, bytes | memoryview)

@@ -58,7 +58,13 @@ KASSA: dict[str, Any] = {
 BODIES: dict[str, Any] = {
     "createApiKey": {"scopes": ["events:read"]},
     "createBranch": {"name": "Улица"},
-    "createCorrection": {**BY_HAND, "correction": {"kind": "self", "corrected_date": "2026-11-02"}},
+    "confirmCorrectionBatch": {"token": "0" * 32},
+    "createCorrection": {"case": "duplicate"},
+    "createCorrectionBatch": {
+        "rows": [
+            {"payment_id": "m-9", "date": "2026-11-02", **{n: BY_HAND[n] for n in ("amount", "customer", "items")}}
+        ]
+    },
     "createEvent": {**SALE, "external_id": "p-9", "settlement_key": None},
     "createKassa": KASSA,
     "createReceipt": BY_HAND,
@@ -72,6 +78,7 @@ BODIES: dict[str, Any] = {
     "updateEvent": {"customer": {"email": "b@example.org"}},
     "updateReceipt": {"customer": {"email": "b@example.org"}},
     "refundReceipt": {"amount": 100},
+    "confirmLateReceipt": {"how": "print_now"},
     "resolveReceipt": {"answer": "abandon", "sequence": 1, "reason": "test"},
     "replayWebhookMessages": {"since": "2026-01-01T00:00:00Z"},
     "updateBranch": {"name": "X"},
@@ -82,7 +89,12 @@ BODIES: dict[str, Any] = {
 }
 """A body that the route would carry out for its owner; routes that are not here need none."""
 
-NAMED_BY_TEXT = {("createEvent", "source"): "src", ("createEvent", "branch"): "brn", ("createReceipt", "branch"): "brn"}
+NAMED_BY_TEXT = {
+    ("createEvent", "source"): "src",
+    ("createEvent", "branch"): "brn",
+    ("createReceipt", "branch"): "brn",
+    ("createCorrectionBatch", "source"): "src",
+}
 """Members that take an id or a name of the caller's own."""
 
 A_POSITION = {("changeReceipts", "after")}
@@ -158,6 +170,8 @@ async def seed(world: World, app: Any, admin: httpx.AsyncClient, http: httpx.Asy
 
     event = await shop.post("/v1/events", SALE)
     await shop.post("/v1/events", {**SALE, "external_id": "p-2", "settlement_key": "s-2", "customer": None})
+    closing = {"type": "order.settled", "external_id": "c-1", "order_id": SALE["order_id"], "amount": 1000}
+    await shop.post("/v1/events", closing)
     by_hand = [await shop.post("/v1/receipts", BY_HAND, **{"Idempotency-Key": f"k-{n}"}) for n in range(2)]
     body = b"TransactionId=700&Amount=50.00&Currency=RUB&Status=Declined&OperationType=Payment"
     signed = base64.b64encode(hmac.digest(b"hmac-secret", body, "sha256")).decode()
@@ -203,7 +217,8 @@ async def open_town(database_url: str, tmp_path: Path) -> AsyncIterator[Town]:
             async with world.runtime.database.pipeline() as tx:
                 tried = "SELECT count(DISTINCT merchant_id) FROM deliveries WHERE EXISTS "
                 tried += "(SELECT 1 FROM notifications n WHERE n.merchant_id = deliveries.merchant_id "
-                tried += "AND n.status <> 'received') AND NOT EXISTS (SELECT 1 FROM receipts r WHERE "
+                tried += "AND n.status <> 'received') AND EXISTS (SELECT 1 FROM settlement_parts s WHERE "
+                tried += "s.merchant_id = deliveries.merchant_id) AND NOT EXISTS (SELECT 1 FROM receipts r WHERE "
                 tried += "r.merchant_id = deliveries.merchant_id AND r.status NOT IN ('fiscalized', 'held'))"
                 return (await tx.execute(text(tried))).scalar_one() == 2
 
@@ -211,6 +226,10 @@ async def open_town(database_url: str, tmp_path: Path) -> AsyncIterator[Town]:
             await world.until(done)
         await world.runtime.services.access.close()
         for shop in shops:
+            wrong = {**BODIES["createCorrection"], "receipt": shop.first[2]}
+            correction = await shop.post("/v1/corrections", wrong, **{"Idempotency-Key": "k-correction"})
+            batch = await shop.post("/v1/corrections/batches", BODIES["createCorrectionBatch"])
+            shop.things |= {"cor": correction["id"], "cbt": batch["id"]}
             feed = await shop.http.get("/v1/messages")
             shop.things["msg"] = feed.json()["data"][0]["id"]
         yield town
@@ -242,7 +261,7 @@ def _prefix(schema: dict[str, Any]) -> str | None:
 
 def _members(document: dict[str, Any], schema: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
     """(dotted name, prefix) of the members of a body that take an id."""
-    for one in (schema, *schema.get("anyOf", [])):
+    for one in (schema, *schema.get("anyOf", []), *schema.get("oneOf", [])):
         if "$ref" in one:
             yield from _members(document, document["components"]["schemas"][one["$ref"].rpartition("/")[2]], before)
         for name, member in one.get("properties", {}).items():

@@ -116,6 +116,7 @@ CORRECTION = replace(
     LESSON,
     operation=Operation.SELL_REFUND,
     correction=CorrectionBasis(CorrectionKind.INSTRUCTION, date(2026, 10, 1), "12-3/44"),
+    additional_prop="3304159072",
 )
 FISCAL = FiscalData(
     fn="9960440300000001",

@@ -39,12 +39,6 @@ class BasisIn(RequestModel):
         return CorrectionBasis(CorrectionKind.parse(self.kind), self.corrected_date, self.document_number)
 
 
-class CorrectionIn(ManualIn):
-    """A correction receipt: a settlement that was made without a receipt, or with a wrong one."""
-
-    correction: BasisIn
-
-
 class RefundLine(RequestModel):
     """A line of the sale and how much of it goes back; found by marking code, sku or name."""
 
@@ -80,6 +74,16 @@ class CancelIn(RequestModel):
     """Why the receipt is not wanted any more."""
 
     reason: Reason | None = None
+
+
+class LateIn(RequestModel):
+    """How a receipt is made that could not be made in time."""
+
+    how: Literal["print_now", "as_correction"] = Field(
+        description="`print_now`: an ordinary receipt, late. `as_correction`: a correction receipt with the same lines "
+        "and the settlement's day (54-FZ, art. 4.3 p. 4)."
+    )
+    reason: Reason | None = Field(default=None, description="Goes into the history.")
 
 
 class FiscalIn(RequestModel):
@@ -140,6 +144,9 @@ class ReceiptFilterIn(RequestModel):
     created_to: PastMoment | None = None
     email: Email | None = None
     phone: Phone | None = None
+    cause: Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,64}$")] | None = Field(
+        default=None, description="`failure.code`, such as `deadline_passed`."
+    )
 
     @model_validator(mode="after")
     def _narrow(self) -> Self:
@@ -151,11 +158,13 @@ class ReceiptFilterIn(RequestModel):
 class BulkIn(RequestModel):
     """One action for many receipts."""
 
-    action: Literal["retry", "cancel"]
+    action: Literal["retry", "cancel", "print_now", "as_correction"] = Field(
+        description="`print_now` and `as_correction`: see `confirm-late`."
+    )
     filter: ReceiptFilterIn
     preview: Flag = Field(default=True, description="True: only say what would be touched. False: do it.")
     after: ReceiptId | None = Field(default=None, description="`next_after` of the call before, to go on behind it.")
-    reason: Reason | None = Field(default=None, description="Of a cancellation; goes into each history.")
+    reason: Reason | None = Field(default=None, description="Goes into each history.")
 
 
 class BulkResult(ResponseModel):

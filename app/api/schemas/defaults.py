@@ -1,6 +1,6 @@
 """Answers for silent events, as a kassa, a branch and a source may give them."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -21,6 +21,12 @@ class DefaultsIn(RequestModel):
     measure: MeasureName | None = Field(default=None, description="Unit of the quantity, such as `piece`.")
     item_name: ShortText | None = Field(default=None, description="Name of the line when the event has no lines.")
     taxation: TaxationName | None = Field(default=None, description="Which of the kassa's taxation systems.")
+    settlement: Literal["in_person", "online", "transfer"] | None = Field(
+        default=None,
+        description="How this money comes, which sets the receipt's deadline: `in_person` and `online` (card, СБП) at "
+        "once, `transfer` (bank transfer without contact) by the end of the next business day (54-FZ, art. 1.2 "
+        "p. 5.4). Left out: `online` where the kassa's `internet` is true. Cash is always in person.",
+    )
 
     def given(self) -> dict[str, Any]:
         """Members that were sent, null ones too."""
@@ -36,3 +42,4 @@ class DefaultsOut(ResponseModel):
     measure: str | None = None
     item_name: str | None = None
     taxation: str | None = None
+    settlement: str | None = None

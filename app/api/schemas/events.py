@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 
-from app.api.schemas.lines import CustomerIn, CustomerOut, Flag, ItemOut, Items, Payments, TaxationName
+from app.api.schemas.lines import WHOLE, CustomerIn, CustomerOut, Flag, ItemOut, Items, Payments, TaxationName
 from app.api.schemas.receipts import MissingOut, ReceiptOut
 from app.api.types import EventId, MerchantId, MinorUnits, Moment, RequestModel, ResponseModel, SourceId, Timestamp
 from app.domain.errors import Finding, Invalid
-from app.domain.event import EventType, PaymentEvent
+from app.domain.event import EventType, OriginalSale, PaymentEvent
 from app.domain.receipt import Customer
 
 MAX_METADATA_BYTES = 16 * 1024
@@ -34,8 +34,13 @@ Identifier = Annotated[
 """An id in somebody else's system."""
 
 
+_JSON = json.JSONEncoder(ensure_ascii=True, allow_nan=False)
+
+
 def _storable(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False)
+    if not value:
+        return value
+    text = _JSON.encode(value)
     if len(text) > MAX_METADATA_BYTES:
         raise ValueError(f"must be at most {MAX_METADATA_BYTES} bytes of JSON")
     if "\\u0000" in text:
@@ -89,6 +94,23 @@ class MoneyIn(RequestModel):
         )
 
 
+class OriginalIn(RequestModel):
+    """A sale that another program printed, by the numbers on its receipt. One of ours is named by `payment_id`."""
+
+    fn: Annotated[str, StringConstraints(pattern=r"^[0-9]{16}$")] = Field(description="Number of the fiscal storage.")
+    fd: Annotated[int, Field(ge=1, le=4_294_967_295), WHOLE] = Field(description="Number of the fiscal document.")
+    fpd: Annotated[str, StringConstraints(pattern=r"^[0-9]{1,10}$")] = Field(description="Fiscal sign.")
+    at: PastMoment = Field(description="Date and time on the receipt.")
+    items: Items = Field(
+        default=[],
+        description="All lines as printed, with `vat` and `payment_method`. Needed once; later refunds of the same "
+        "document take what is left of them.",
+    )
+
+    def to_domain(self) -> OriginalSale:
+        return OriginalSale(self.fn, self.fd, self.fpd, self.at, tuple(item.to_domain() for item in self.items))
+
+
 class EventIn(MoneyIn):
     """A payment, a refund or a closing that has happened."""
 
@@ -102,7 +124,12 @@ class EventIn(MoneyIn):
         default=None, description="Who reports: `src_…`, a source's name or its kind. Left out: the key's, else `api`."
     )
     payment_id: Identifier | None = Field(
-        default=None, description="Of a refund or closing: the `external_id` of the payment."
+        default=None,
+        description="Of a refund or closing: the `external_id` of the payment. A closing of a whole order, however "
+        "many payments it had, names `order_id` alone.",
+    )
+    original: OriginalIn | None = Field(
+        default=None, description="Of a refund or closing: the sale, when another program printed its receipt."
     )
     settlement_key: Identifier | None = Field(
         default=None, description="The same money reported by two sources under one key is one receipt."
@@ -111,7 +138,10 @@ class EventIn(MoneyIn):
 
     def to_domain(self) -> PaymentEvent:
         """Invalid when a refund or closing does not say what it refers to."""
-        if self.type != EventType.PAYMENT_SUCCEEDED.value and self.payment_id is None:
+        if self.type == EventType.PAYMENT_SUCCEEDED.value:
+            if self.original is not None:
+                raise Invalid("this cannot become a receipt", (_NO_ORIGINAL,))
+        elif self.payment_id is None and self.original is None and not self._of_order:
             raise Invalid("this cannot become a receipt", (_NO_PAYMENT,))
         return self.event(
             EventType(self.type),
@@ -119,15 +149,28 @@ class EventIn(MoneyIn):
             payment_id=self.payment_id,
             settlement_key=self.settlement_key,
             test=self.test,
+            original=None if self.original is None else self.original.to_domain(),
         )
 
+    @property
+    def _of_order(self) -> bool:
+        return self.type == EventType.ORDER_SETTLED.value and self.order_id is not None
 
+
+_NO_ORIGINAL = Finding(
+    "#/original",
+    "original_of_a_payment",
+    "Only a refund or closing looks back at a sale of another program.",
+    "Чек другой программы указывают только в возврате или закрытии.",
+    fix="Leave `original` out of a payment.",
+)
 _NO_PAYMENT = Finding(
     "#/payment_id",
     "payment_id_missing",
     "A refund or closing names the payment that it belongs to.",
     "Возврат или закрытие должны называть платёж, к которому относятся.",
-    fix="Give payment_id: the external_id under which the payment was reported.",
+    fix="Give payment_id: the external_id under which the payment was reported (a closing: or order_id; a sale that "
+    "another program printed: original).",
 )
 
 
@@ -140,12 +183,15 @@ class Changes(RequestModel):
     taxation: TaxationName | None = None
     branch: Identifier | None = None
     delivered: Flag | None = None
+    original: OriginalIn | None = None
 
     def given(self) -> dict[str, Any]:
         """The members that were sent, as JSON values in the form in which an event is stored."""
         sent = self.model_dump(mode="json", exclude_unset=True)
         if sent.get("items"):
             sent["items"] = [_stored_line(item) for item in sent["items"]]
+        if (original := sent.get("original")) is not None:
+            original["items"] = [_stored_line(item) for item in original.get("items") or ()]
         if sent.get("payments"):
             sent["payments"] = [{"kind": paid["type"], "amount": paid["amount"]} for paid in sent["payments"]]
         return sent

@@ -32,9 +32,10 @@ WHOLE = BeforeValidator(_json_integer)
 
 def _one_of(kind: type[FfdEnum]) -> Any:
     names = [member.code for member in kind]
+    known = frozenset(names)
 
     def check(value: str) -> str:
-        if value not in names:
+        if value not in known:
             raise ValueError(f"must be one of: {', '.join(names)}")
         return value
 

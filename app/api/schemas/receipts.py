@@ -61,6 +61,16 @@ class CorrectionOut(ResponseModel):
     document_number: str | None
 
 
+class CorrectionDraftOut(ResponseModel):
+    """What correction could be made of a late receipt; its lines and payments would be the receipt's own."""
+
+    kind: str = Field(description="`self`: by oneself, before the tax service asks (tag 1173).")
+    operation: str
+    corrected_date: date = Field(description="Local day of the settlement (tag 1178).")
+    total: int
+    ffd: str
+
+
 class ReceiptOut(ResponseModel):
     """One fiscal document wanted from a kassa."""
 
@@ -92,7 +102,17 @@ class ReceiptOut(ResponseModel):
         "set or the pages are switched off."
     )
     failure: FailureOut | None
-    due_at: Timestamp | None
+    contact_fallback: bool = Field(
+        description="The buyer left no contact in time: the receipt went to the source's fallback address."
+    )
+    due_at: Timestamp | None = Field(
+        description="When the law wants the receipt: at the moment of settlement, for a bank transfer by the end of "
+        "the next business day."
+    )
+    limit_at: Timestamp | None = Field(description="Past it the receipt is late; one never sent is then held.")
+    correction_draft: CorrectionDraftOut | None = Field(
+        description="Of a receipt held as late: the correction that could stand for it."
+    )
     created_at: Timestamp
     updated_at: Timestamp
     metadata: dict[str, Any]

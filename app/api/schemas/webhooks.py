@@ -15,14 +15,32 @@ RECEIPT_MESSAGES: dict[str, str] = {
     MessageType.NEEDS_ATTENTION.value: "Only a person can decide about the receipt",
     MessageType.HELD.value: "The receipt waits for data",
     MessageType.CANCELLED.value: "The receipt was given up",
+    MessageType.OVERDUE.value: "A reminder: money was taken and has no receipt yet",
+    MessageType.CONTACT_ADDED.value: "The buyer's address came after the receipt; send him its page",
 }
 """Type of message → what happened."""
+
+
+class DeadlineTold(BaseModel):
+    """Which reminder this is."""
+
+    step: Literal["warning", "limit", "daily"] = Field(
+        description="`warning`: no receipt yet; `limit`: it is late now; `daily`: it still is."
+    )
+    due_at: Timestamp | None
+    limit_at: Timestamp | None
+    message: str
+    message_ru: str
 
 
 class ReceiptData(BaseModel):
     """The whole receipt at that change, the buyer's contact masked."""
 
     receipt: ReceiptOut
+    deadline: DeadlineTold | None = Field(
+        default=None,
+        description="Only in `receipt.overdue`, which changes nothing: `receipt.sequence` is what it was.",
+    )
 
 
 class ReceiptMessage(BaseModel):

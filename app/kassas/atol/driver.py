@@ -55,7 +55,7 @@ CAPABILITIES = Capabilities(
     callbacks=True,
     marking=True,
     agents=True,
-    additional_receipt_prop=False,
+    additional_receipt_prop=True,
     wire_seconds=20,
     # A report may be asked for once a second per register; a document waits 300 s in the queue at most.
     poll_schedule_seconds=(5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600),

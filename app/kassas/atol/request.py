@@ -124,6 +124,7 @@ def _document(receipt: Receipt, company: dict[str, Any], *, v5: bool) -> dict[st
         "total": roubles(receipt.total),
     }
     document |= present(
+        additional_check_props=_text("#/additional_prop", receipt.additional_prop, 16),
         cashier=_text("#/cashier_name", receipt.cashier_name, 64),
         additional_user_props=present(
             name=_text("#/user_prop/name", name, 64), value=_text("#/user_prop/value", value, 256)

@@ -247,6 +247,7 @@ class Document(Strict):
 class _Sold(Document):
     company: Company
     total: Money
+    additional_check_props: Annotated[Text | None, Field(max_length=16)] = None
     additional_user_props: UserProps | None = None
 
 
