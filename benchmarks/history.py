@@ -166,7 +166,8 @@ def _template(table: str, receipt: Any) -> str:
 
 _CONSTRAINTS = """
 SELECT conrelid::regclass::text AS table, conname AS name, pg_get_constraintdef(oid) AS definition
-FROM pg_constraint WHERE conrelid = ANY($1::regclass[]) AND contype IN ('p', 'u', 'f')
+FROM pg_constraint
+WHERE conrelid = ANY($1::regclass[]) AND contype IN ('p', 'u', 'f') OR confrelid = ANY($1::regclass[])
 ORDER BY contype <> 'f'
 """
 _INDEXES = """
