@@ -4,6 +4,7 @@ A pause consumes no attempts: paused lanes are left out of the claim. A pause wi
 at a time is let through from then on, and its success resumes the lane.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -74,6 +75,12 @@ async def read(tx: Tx, lane_id: UUID, *, lock: bool = False) -> Lane | None:
     query = select(*_COLUMNS).where(lanes.c.id == lane_id)
     row = (await tx.execute(query.with_for_update() if lock else query)).one_or_none()
     return None if row is None else Lane(**row._mapping)
+
+
+async def paused_among(tx: Tx, lane_ids: Collection[UUID]) -> set[UUID]:
+    """Which of these are paused now."""
+    found = await tx.execute(select(lanes.c.id).where(lanes.c.id.in_(lane_ids), lanes.c.paused_at.is_not(None)))
+    return set(found.scalars())
 
 
 async def set_limits(

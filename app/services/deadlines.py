@@ -16,13 +16,13 @@ from app.db.records import TimelineEntry
 from app.db.repos import chains, history, overdue, planned, receipts
 from app.db.repos.receipts import ReceiptRow
 from app.db.unit_of_work import Database, Tx, database_now
-from app.domain.deadline import Alarm, Deadline, last_alarm, local_day, next_alarm
+from app.domain.deadline import Alarm, Deadline, Step, last_alarm, local_day, next_alarm
 from app.domain.errors import Busy, KassaError
 from app.domain.lifecycle import Happening, Status, step
 from app.domain.receipt import Customer
 from app.infra.crypto import CannotOpen, SecretBox
 from app.infra.page_links import PageLinks
-from app.queue import work
+from app.queue import lanes, work
 from app.queue.tell import tell
 from app.services.alerts import receipt_overdue
 from app.services.catalog import Catalog, MerchantSettings
@@ -34,6 +34,8 @@ from app.services.views import failure_json
 log = structlog.get_logger(__name__)
 
 _BATCH = 50
+_ON_ITS_WAY = frozenset(one.value for one in (Status.QUEUED, Status.SENDING, Status.ACCEPTED, Status.UNKNOWN))
+"""Here the kassa has the next word."""
 
 
 class Deadlines:
@@ -65,16 +67,23 @@ class Deadlines:
             pass
 
     async def remind(self) -> int:
-        """Tell of each receipt whose alarm has come, once for all workers; returns how many were told."""
+        """Tell of each receipt whose alarm has come, once for all workers; returns how many were looked at.
+
+        While a kassa is paused, `kassa.paused` has told of all that wait for it: six hours of a silent provider are one
+        alarm, not one of each payment, until the limit itself passes.
+        """
         async with self._database.pipeline() as tx:
             taken = await overdue.take_alarms(tx, limit=_BATCH)
             if not taken:
                 return 0
             at, moments = await database_now(tx), []
-            for row in (await receipts.by_ids(tx, sorted(taken))).values():
+            rows = (await receipts.by_ids(tx, sorted(taken))).values()
+            paused = await lanes.paused_among(tx, {row.kassa_id for row in rows if row.kassa_id is not None})
+            for row in rows:
                 alarm, following = alarms_of(row, at)
                 moments.append((row.id, following.at))
-                if alarm is not None:
+                waits = row.status in _ON_ITS_WAY and row.kassa_id in paused
+                if alarm is not None and not (waits and alarm.step is Step.WARNING):
                     await self._tell(tx, row, alarm, at)
             await overdue.set_alarms(tx, moments)
         return min(len(taken), _BATCH)

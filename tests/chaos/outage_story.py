@@ -201,6 +201,13 @@ _PAUSED = """
 SELECT paused_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM jobs WHERE lease_token IS NOT NULL) FROM lanes WHERE id = $1
 """
 _NOTHING_DUE = "SELECT NOT EXISTS (SELECT 1 FROM jobs WHERE lease_token IS NOT NULL OR run_at <= kassa_now())"
+# Every message but those of the end: a receipt that waits is spoken for by its kassa's alarm until its limit passes.
+_TOLD = """
+SELECT type, count(*) AS n FROM messages
+WHERE type <> 'receipt.fiscalized' AND NOT (type = 'receipt.overdue'
+  AND convert_from(body, 'UTF8')::jsonb #>> '{data,deadline,step}' <> 'warning')
+GROUP BY 1
+"""
 _RECEIPTS = """
 SELECT r.id, r.provider_id, r.operation, r.marks, r.status, extract(epoch FROM r.created_at)::float8 AS created,
   (SELECT json_agg(json_build_object('kind', a.kind, 'outcome', a.outcome,
@@ -293,7 +300,7 @@ async def _write_down(parts: Parts, story: Story) -> None:
     story.left = await database.fetchval("SELECT count(*) FROM jobs")
     for row in await database.fetch(_RECEIPTS, story.began):
         story.receipts.append({**row, "attempts": json.loads(row["attempts"] or "[]")})
-    told = await database.fetch("SELECT type, count(*) AS n FROM messages WHERE type LIKE 'kassa.%' GROUP BY 1")
+    told = await database.fetch(_TOLD)
     story.told = Counter({row["type"]: row["n"] for row in told})
     posts = [json.loads(line) for line in (parts.folder / "sink.jsonl").read_text().splitlines()]
     story.heard = Counter(post["type"] for post in posts)

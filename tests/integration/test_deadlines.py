@@ -15,6 +15,7 @@ from sqlalchemy import text
 from app.domain.errors import Conflict
 from app.domain.receipt import Customer
 from app.main import create_app
+from app.queue import lanes
 from app.runtime import open_worker
 from app.services.deadlines import Deadlines
 from tests.integration.test_tenants import client
@@ -116,6 +117,28 @@ async def test_a_receipt_that_is_not_there_is_told_of_step_by_step(world: World)
     assert row.alarm_at is not None
     assert row.alarm_at > datetime.now(UTC)
     assert (await world.timeline(row.id)).count("overdue") == 5
+
+
+async def test_while_a_kassa_is_paused_its_one_alarm_speaks_for_all_until_the_limit(world: World) -> None:
+    events = [await world.pay(f"p-{number}") for number in range(3)]
+    kassa = (await world.receipt(events[0])).kassa_id
+    assert kassa is not None
+    async with world.runtime.database.pipeline() as tx:
+        await lanes.pause(tx, kassa, "provider_down", 60)
+    for event in events:
+        await aged(world, event, 301)
+    await clock(world).run()
+    assert await steps(world) == []
+    async with world.runtime.database.pipeline() as tx:
+        await lanes.resume(tx, kassa)
+    await aged(world, events[0], HOUR)
+    await clock(world).run()
+    assert await steps(world) == ["warning"]
+    async with world.runtime.database.pipeline() as tx:
+        await lanes.pause(tx, kassa, "provider_down", 60)
+    await aged(world, events[1], 10 * HOUR)
+    await clock(world, hold_late=False).run()
+    assert await steps(world) == ["warning", "limit"]
 
 
 async def test_many_workers_tell_each_step_once(world: World) -> None:
