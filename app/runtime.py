@@ -135,7 +135,6 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
             database,
             accept,
             one_statement=True,
-            lanes=2,
             max_waiting=settings.intake_queue,
             stops=Stops(
                 before_write=failpoints.hook("api.before_insert"),

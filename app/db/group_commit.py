@@ -1,14 +1,14 @@
 """Group commit: callers that arrive while one commit is in flight form the next batch; no timer.
 
-Long-lived connections, one transaction per batch, and each caller is answered after its commit. With the unit of work
-this is the only place that commits.
+One long-lived connection, one transaction per batch, and each caller is answered after its commit. With the unit of
+work this is the only place that commits.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar, cast
+from typing import Generic, TypeVar
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -36,12 +36,7 @@ class Stops:
 
 
 class GroupCommitter(Generic[Row, Result]):
-    """Batches rows into one statement over connections borrowed from the engine, one unless `lanes` says more.
-
-    A further lane takes rows only while `share` or more wait, and then no batch takes more than half a lane's part of
-    them: so this process works for some callers while the database stores others, in place of all waiting for it by
-    turns, and a disk that is slow to commit is asked by several at once. Rows of two lanes are stored in any order, as
-    those of two processes are.
+    """Batches rows into one statement over one connection borrowed from the engine.
 
     `write` gets a raw connection and a batch and returns one result per row, in order; it runs inside a transaction,
     or, with `one_statement`, in autocommit, which saves two round trips. An error
@@ -57,8 +52,6 @@ class GroupCommitter(Generic[Row, Result]):
         write: Callable[[asyncpg.Connection, Sequence[Row]], Awaitable[Sequence[Result]]],
         *,
         one_statement: bool = False,
-        lanes: int = 1,
-        share: int = 16,
         max_batch: int = 256,
         max_waiting: int = 4096,
         stops: Stops | None = None,
@@ -67,14 +60,12 @@ class GroupCommitter(Generic[Row, Result]):
         self._database = database
         self._write = write
         self._one_statement = one_statement
-        self._lanes = lanes
-        self._share = share
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._stops = stops or Stops()
         self._waiting: deque[tuple[Row, asyncio.Future[Result]]] = deque()
-        self._flushers: set[asyncio.Task[None]] = set()
-        self._idle: list[AsyncConnection] = []
+        self._flusher: asyncio.Task[None] | None = None
+        self._held: AsyncConnection | None = None
         self._closed = False
         self.batches = 0
         self.rows = 0
@@ -90,48 +81,41 @@ class GroupCommitter(Generic[Row, Result]):
             raise Busy("too much is waiting to be stored; repeat the same request in a second")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((row, future))
-        running = len(self._flushers)
-        if not running or (running < self._lanes and len(self._waiting) >= self._share):
-            self._flushers.add(asyncio.create_task(self._flush(), name=f"group-commit-{self.name}"))
+        if self._flusher is None:
+            self._flusher = asyncio.create_task(self._flush(), name=f"group-commit-{self.name}")
         return await future
 
     async def close(self) -> None:
-        """Refuse new rows, write what waits, give the connections back."""
+        """Refuse new rows, write what waits, give the connection back."""
         self._closed = True
-        while self._flushers:
-            await asyncio.wait(self._flushers)
-        while self._idle:
-            await self._idle.pop().close()
+        if self._flusher is not None:
+            await self._flusher
+        await self._release()
 
     async def _flush(self) -> None:
-        lane = _Lane(self._database, self._idle.pop() if self._idle else None)
         try:
             while self._waiting:
                 await asyncio.sleep(0)
                 size = min(len(self._waiting), self._max_batch)
-                if self._lanes > 1:
-                    size = min(size, max(self._share, size // (2 * self._lanes)))
                 batch = [self._waiting.popleft() for _ in range(size)]
-                await self._store(lane, [entry for entry in batch if not entry[1].cancelled()])
+                await self._store([entry for entry in batch if not entry[1].cancelled()])
         finally:
-            if lane.held is not None:
-                self._idle.append(lane.held)
-            self._flushers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            self._flusher = None
 
-    async def _store(self, lane: "_Lane", batch: list[tuple[Row, asyncio.Future[Result]]]) -> None:
+    async def _store(self, batch: list[tuple[Row, asyncio.Future[Result]]]) -> None:
         if not batch:
             return
         try:
-            results = await self._commit(lane, [row for row, _ in batch])
+            results = await self._commit([row for row, _ in batch])
             if self._stops.after_commit is not None:
                 await self._stops.after_commit()
         except Exception as error:
             if (sqlstate(error) or "").startswith(_ROW_ERRORS) and len(batch) > 1:
                 for entry in batch:
-                    await self._store(lane, [entry])
+                    await self._store([entry])
                 return
             if is_lost(error) or isinstance(error, TimeoutError):
-                await lane.release(broken=True)
+                await self._release(broken=True)
                 failure: Exception = CommitUnknown(f"{self.name}: the connection broke around the commit")
                 failure.__cause__ = error
             elif is_retryable(error):
@@ -149,9 +133,9 @@ class GroupCommitter(Generic[Row, Result]):
             if not future.done():
                 future.set_result(result)
 
-    async def _commit(self, lane: "_Lane", rows: Sequence[Row]) -> Sequence[Result]:
+    async def _commit(self, rows: Sequence[Row]) -> Sequence[Result]:
         for last in (False, False, True):
-            connection = await lane.connection()
+            connection = await self._connection()
             try:
                 if self._stops.before_write is not None:
                     await self._stops.before_write()
@@ -168,23 +152,15 @@ class GroupCommitter(Generic[Row, Result]):
                     raise
         raise AssertionError("unreachable")
 
-
-class _Lane:
-    """One connection of the engine, taken when it is first needed and kept while it is whole."""
-
-    def __init__(self, database: Database, held: AsyncConnection | None) -> None:
-        self._database = database
-        self.held = held
-
-    async def connection(self) -> asyncpg.Connection:
-        if self.held is None:
-            self.held = await self._database.engine.connect()
-        raw = await self.held.get_raw_connection()
+    async def _connection(self) -> asyncpg.Connection:
+        if self._held is None:
+            self._held = await self._database.engine.connect()
+        raw = await self._held.get_raw_connection()
         connection: asyncpg.Connection = raw.driver_connection
         return connection
 
-    async def release(self, *, broken: bool) -> None:
-        held, self.held = self.held, None
+    async def _release(self, *, broken: bool = False) -> None:
+        held, self._held = self._held, None
         if held is None:
             return
         if broken:

@@ -4,7 +4,6 @@ the program goes on by itself through a URL that names both. What was acknowledg
 import asyncio
 import itertools
 import os
-import shutil
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -17,10 +16,9 @@ import asyncpg
 import pytest
 
 from app.db import installation, migrate
-from app.infra.dsn import Dsn
 from app.infra.postgres import EmbeddedPostgres
-from app.infra.postgres_home import claim_data_dir
 from tests.support import rows
+from tests.support.replication import configure, follow, place, promote
 from tests.support.world import World, open_world
 
 ROUNDS = int(os.environ.get("KASSA_TEST_FAILOVERS", "2"))
@@ -81,8 +79,8 @@ async def test_nothing_acknowledged_is_lost_when_the_primary_dies(
     try:
         await primary.start()
         await migrate.upgrade(primary.url)
-        await _follow(primary, standby)
-        url = f"postgresql://kassa@/crm_kassa?host={_place(primary)},{_place(standby)}"
+        await follow(primary, standby)
+        url = f"postgresql://kassa@/crm_kassa?host={place(primary)},{place(standby)}"
         async with open_world(url, tmp_path / "world", lease_seconds=2.0, freshness_seconds=2.0) as world:
             till = Till(world)
             gaps: list[float] = []
@@ -90,11 +88,11 @@ async def test_nothing_acknowledged_is_lost_when_the_primary_dies(
             async with world.working(2):
                 for number in range(ROUNDS):
                     if number:
-                        await _follow(primary, standby)
+                        await follow(primary, standby)
                     async with till.pressing():
                         await till.more(50)
                         await primary.kill()
-                        await _promote(standby)
+                        await promote(standby)
                         await till.more(50)
                         gaps.append(till.longest_gap)
                     till.at.clear()
@@ -135,7 +133,7 @@ async def _nothing_lost(till: Till, primary: EmbeddedPostgres) -> None:
 
 async def _a_missing_standby_stops_every_commit(till: Till, primary: EmbeddedPostgres) -> None:
     """The other half of the runbook: what looks like a dead intake, and how it is let go on."""
-    await _configure(primary, "ALTER SYSTEM SET synchronous_standby_names = '*'")
+    await configure(primary.url, "ALTER SYSTEM SET synchronous_standby_names = '*'")
     waiting = asyncio.create_task(till.press())
     connection = await asyncpg.connect(primary.url)
     try:
@@ -153,59 +151,5 @@ async def _a_missing_standby_stops_every_commit(till: Till, primary: EmbeddedPos
         assert not waiting.done()
     finally:
         await connection.close()
-    await _configure(primary, "ALTER SYSTEM RESET synchronous_standby_names")
+    await configure(primary.url, "ALTER SYSTEM RESET synchronous_standby_names")
     await asyncio.wait_for(waiting, 10)
-
-
-async def _follow(primary: EmbeddedPostgres, standby: EmbeddedPostgres) -> None:
-    """`standby` from scratch as a synchronous copy of `primary`; what a dead primary left there is thrown away."""
-    await standby.stop()
-    home = claim_data_dir(standby._wanted_dir)
-    await asyncio.to_thread(shutil.rmtree, home / "pg", ignore_errors=True)
-    child = await asyncio.create_subprocess_exec(
-        str(primary.bin_dir / "pg_basebackup"),
-        f"--dbname=postgresql://kassa@/?host={_directory(primary)}",
-        f"--pgdata={home / 'pg'}",
-        "--write-recovery-conf",
-        "--checkpoint=fast",
-        "--no-sync",
-    )
-    assert await child.wait() == 0
-    owner = (primary.data_dir / "pg").stat()
-    for path in (home / "pg", *(home / "pg").rglob("*")):
-        os.chown(path, owner.st_uid, owner.st_gid)
-    await standby.start()
-    await _configure(primary, "ALTER SYSTEM SET synchronous_standby_names = '*'")
-    connection = await asyncpg.connect(primary.url)
-    try:
-        async with asyncio.timeout(10):
-            while not await connection.fetchval("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"):
-                await asyncio.sleep(0.02)
-    finally:
-        await connection.close()
-
-
-async def _configure(server: EmbeddedPostgres, statement: str) -> None:
-    connection = await asyncpg.connect(server.url)
-    try:
-        await connection.execute(statement)
-        await connection.execute("SELECT pg_reload_conf()")
-    finally:
-        await connection.close()
-
-
-async def _promote(standby: EmbeddedPostgres) -> None:
-    connection = await asyncpg.connect(standby.url)
-    try:
-        assert await connection.fetchval("SELECT pg_promote(true, 30)")
-    finally:
-        await connection.close()
-
-
-def _directory(server: EmbeddedPostgres) -> str:
-    return Dsn.parse(server.url).hosts[0].name
-
-
-def _place(server: EmbeddedPostgres) -> str:
-    host = Dsn.parse(server.url).hosts[0]
-    return f"{host.name}:{host.port}"
