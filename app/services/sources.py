@@ -14,6 +14,7 @@ from app.db.repos.settings import SourceRow, merchant
 from app.db.unit_of_work import Database, Tx
 from app.domain.contact import mask_email, mask_phone
 from app.domain.errors import Conflict, Finding, Invalid, NotFound, UrlForbidden
+from app.domain.receipt import Customer
 from app.infra.clock import DatabaseClock
 from app.infra.contacts import normalize_email, normalize_phone
 from app.infra.crypto import SecretBox, aad
@@ -24,6 +25,7 @@ from app.ports.source import SourceAdapter
 from app.queue import lanes
 from app.queue.replan import replan_held
 from app.services.catalog import Catalog
+from app.services.customers import open_fallback, seal_fallback
 from app.services.defaults import check_defaults, given
 from app.services.merchants import BUILT_IN_SOURCE, SOURCE_IN_FLIGHT
 from app.services.sealed import NotValid, checked, has_secret, hash_url_secret, new_url_secret, plain, seal_json
@@ -248,7 +250,7 @@ class Sources:
                 raise _wrong(f"#/fallback_contact/{name}", str(error)) from None
         if not known:
             raise _wrong("#/fallback_contact", "Give an e-mail or a phone.")
-        return seal_json(self._box, known, aad("sources", "fallback_contact", merchant_id, source_id))
+        return seal_fallback(self._box, merchant_id, source_id, Customer(**known))
 
     def _answered(self, adapter: SourceAdapter, answer: bool | None, settings: Mapping[str, Any]) -> None:
         if adapter.capabilities.may_fiscalize and answer is None and settings.get(_ANSWER) is None:
@@ -308,11 +310,10 @@ class Sources:
         return tuple(Address(part, meaning, f"{beginning}/{part}") for part, meaning in parts.items())
 
     def _masked_contact(self, row: SourceRow) -> str | None:
-        if row.fallback_contact is None:
+        known = open_fallback(self._box, row)
+        if known is None:
             return None
-        where = aad("sources", "fallback_contact", row.merchant_id, row.id)
-        known: dict[str, str] = json.loads(self._box.open(row.fallback_contact, where))
-        return mask_email(known["email"]) if "email" in known else mask_phone(known["phone"])
+        return mask_email(known.email) if known.email else mask_phone(known.phone or "")
 
     async def _noted(self, tx: Tx, actor: str, action: str, row: SourceRow, data: dict[str, Any]) -> None:
         await audit.record(tx, actor, action, merchant_id=row.merchant_id, object_id=public("src", row.id), data=data)
