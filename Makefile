@@ -93,8 +93,8 @@ chaos: setup ## Attack "one document per payment": kills, faults, a checker; ARG
 	@$(BIN)/python -m tests.chaos.run $(ARGS)
 
 .PHONY: chaos-long
-chaos-long: setup ## The same with 100,000 events and takeovers (80 minutes); writes docs/proof.md
-	@$(BIN)/python -m tests.chaos.run --long --events 100000 --rate 22 --report docs/proof.md $(ARGS)
+chaos-long: setup ## The same with 100,000 events and takeovers (an hour); writes docs/proof.md
+	@$(BIN)/python -m tests.chaos.run --long --events 100000 --rate 30 --report docs/proof.md $(ARGS)
 
 .PHONY: chaos-bugs
 chaos-bugs: setup ## Test the test: twelve planted bugs must each turn a run red

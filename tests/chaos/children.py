@@ -135,6 +135,11 @@ class Child:
             self.ended_by_itself += 1
         await self._death
 
+    async def ended(self) -> int:
+        """Wait for its own end; its exit code."""
+        assert self._death is not None
+        return await self._death
+
     async def end(self, patience: float = 10.0) -> None:
         """SIGTERM, then by force."""
         if self._death is None or not self.running:

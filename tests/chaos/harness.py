@@ -28,12 +28,15 @@ from tests.chaos.children import ROOT, Beside, Child, Nursery, answering, free_p
 from tests.chaos.contract import Contract
 from tests.chaos.databases import Databases
 from tests.chaos.load import Clients, plan
+from tests.chaos.pace import Pace
 from tests.chaos.personalities import CLASSES, FRESHNESS_SECONDS, VISIBILITY_SECONDS
 from tests.chaos.proxy import FaultProxy
 from tests.chaos.schedule import Strike, schedule
 from tests.chaos.sink import Sink
 
 LEASE_SECONDS = 3.0
+EPOCH_SECONDS = 60.0
+"""How long the epoch that a takeover opens stands, in a long run."""
 API = -1
 """Its place among the numbers of the workers."""
 
@@ -153,6 +156,7 @@ class Facts:
     database_url: str = ""
     strikes: Counter[str] = field(default_factory=Counter)
     seconds_load: float = 0.0
+    seconds_held: float = 0.0
     seconds_drain: float = 0.0
     seconds_check: float = 0.0
     drained: bool = False
@@ -190,6 +194,7 @@ class Harness:
         self._tasks: set[asyncio.Task[None]] = set()
         self._workers: list[Child] = []
         self._contract = Contract()
+        self._pace = Pace(lambda: self._ask(_UNDER_WAY))
 
     async def __aenter__(self) -> "Harness":
         try:
@@ -344,10 +349,17 @@ class Harness:
         """Load under strikes, then quiet; returns what was seen. The logs are complete afterwards."""
         reports = plan(self.plan.seed, self.plan.events, self.plan.merchants, self.plan.rate, self.plan.refunds)
         clients = Clients(
-            self._to_api.url, self._keys, self.folder / "acks.jsonl", self.plan.patience_seconds, self._contract
+            self._to_api.url,
+            self._keys,
+            self.folder / "acks.jsonl",
+            self.plan.patience_seconds,
+            self._contract,
+            self._pace,
         )
+        self._pace.start()
         striking = asyncio.create_task(self._strike(self.plan.strikes()))
         keeping = asyncio.create_task(self._keep_alive())
+        pacing = asyncio.create_task(self._pace.watch())
         began = time.monotonic()
         me = asyncio.current_task()
 
@@ -358,18 +370,19 @@ class Harness:
                 assert me is not None
                 me.cancel()
 
-        for task in (striking, keeping):
+        for task in (striking, keeping, pacing):
             task.add_done_callback(broke)
         try:
             await clients.run(reports)
             await striking
             await asyncio.gather(*self._tasks)
             self.facts.seconds_load = time.monotonic() - began
+            self.facts.seconds_held = self._pace.held_seconds
             await self._quieten()
         finally:
-            for task in (striking, keeping, *self._tasks):
+            for task in (striking, keeping, pacing, *self._tasks):
                 task.cancel()
-            await asyncio.gather(striking, keeping, *self._tasks, return_exceptions=True)
+            await asyncio.gather(striking, keeping, pacing, *self._tasks, return_exceptions=True)
             self._write_down(clients, len(reports))
         for child in (*self._workers, self._api):
             await child.end()
@@ -377,11 +390,8 @@ class Harness:
         return self.facts
 
     async def _strike(self, strikes: list[Strike]) -> None:
-        began = time.monotonic()
         for one in strikes:
-            wait = began + one.at - time.monotonic()
-            if wait > 0:
-                await asyncio.sleep(wait)
+            await self._pace.until(one.at)
             # A worker that is frozen is spared: it must come back to show what it does then.
             number = next((n for n in self._from(one.number) if n not in self._busy), None)
             match one.what:
@@ -437,6 +447,12 @@ class Harness:
         died: list[float] = []
         await self._databases.fail_over(lambda: died.append(time.time()))
         await self._gap("fail over", died[0])
+        # The runbook's last step: a synchronous standby forgot nothing, so first sends may go straight again.
+        await asyncio.sleep(min(EPOCH_SECONDS, self.plan.seconds / 10))
+        operator = self._child("operator", ["restored", "--close"])
+        await operator.start()
+        await operator.ended()
+        self.facts.strikes["close epoch"] += 1
 
     async def _freeze(self, number: int) -> None:
         self._busy.add(number)
@@ -553,6 +569,8 @@ TOKEN = "canary-provider-token-7f3a91"
 
 _AWAY_AT_START = re.compile("^Error: .*(?:is not reachable|does not answer|No such file)", re.MULTILINE)
 """A process that is started while the database is down says so and ends; its service manager starts it again."""
+
+_UNDER_WAY = "SELECT count(*) FROM receipts WHERE status IN ('queued', 'sending', 'accepted', 'unknown')"
 
 # A receipt without a job that nothing has decided yet would be lost for ever; those behind a person's decision wait.
 _UNSETTLED = """

@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 
 from tests.chaos.contract import Contract
+from tests.chaos.pace import Pace
 
 CANARY_EMAIL = "kanareyka.canary@example.org"
 CANARY_PHONE = "+79990001234"
@@ -121,8 +122,9 @@ def _manual(at: float, merchant: int, number: int, rng: random.Random) -> list[R
 class Clients:
     """Sends the plan at its times through `url` and writes every acknowledgement to `log`."""
 
-    def __init__(self, url: str, keys: list[str], log: Path, patience: float, contract: Contract) -> None:
+    def __init__(self, url: str, keys: list[str], log: Path, patience: float, contract: Contract, pace: Pace) -> None:
         self._url = url
+        self._pace = pace
         self._keys = keys
         self._patience = patience
         self._log = log.open("a")
@@ -141,12 +143,9 @@ class Clients:
         """Until every request of the plan has its answer."""
         connector = aiohttp.TCPConnector(limit=IN_FLIGHT)
         async with aiohttp.ClientSession(connector=connector) as session:
-            began = time.monotonic()
             tasks: set[asyncio.Task[None]] = set()
             for one in reports:
-                wait = began + one.at - time.monotonic()
-                if wait > 0:
-                    await asyncio.sleep(wait)
+                await self._pace.until(one.at)
                 task = asyncio.create_task(self._report(session, one))
                 tasks.add(task)
                 task.add_done_callback(self._done)

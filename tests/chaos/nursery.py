@@ -6,6 +6,7 @@ when CHAOS_BUG names one of `tests.chaos.bugs`; KASSA_TESTING must be set, and n
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -15,7 +16,18 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-_IMPORTED = ("app.cli", "app.cli.worker_process", "app.cli.api_process", "app.main", "app.runtime", "uvicorn", "uvloop")
+_IMPORTED = (
+    "app.cli",
+    "app.cli.worker_process",
+    "app.cli.api_process",
+    "app.main",
+    "app.runtime",
+    "app.kassas.atol",
+    "app.acquirers.cloudpayments.adapter",
+    "holidays.countries",
+    "uvicorn",
+    "uvloop",
+)
 
 _OURS = ("tests.chaos.bugs", "tests.chaos.clock", "tests.chaos.drivers.class_a", "app.kassas.digitalkassa")
 
@@ -23,6 +35,9 @@ _OURS = ("tests.chaos.bugs", "tests.chaos.clock", "tests.chaos.drivers.class_a",
 def main() -> None:
     for name in (*_IMPORTED, *_OURS):
         importlib.import_module(name)
+    # What a child's collector does not search, its start need not copy.
+    gc.collect()
+    gc.freeze()
     children: set[int] = set()
     awake, wake = os.pipe()
     os.set_blocking(awake, False)

@@ -141,6 +141,7 @@ def figures(plan: Plan, facts: Facts, checker: Checker, seconds: float) -> list[
             "read-backs at the moment of a webhook / unanswered",
             f"{counts['read-backs']} / {counts['read-backs without an answer']}",
         ),
+        ("of it held back, as more waited than this machine can carry", f"{facts.seconds_held:.1f} s"),
         (
             "load / drain / check / whole run",
             f"{facts.seconds_load:.1f} / {facts.seconds_drain:.1f} / {facts.seconds_check:.1f} / {seconds:.1f} s",
