@@ -17,6 +17,7 @@ from app.domain.ffd import FfdVersion, Operation, Taxation
 from app.domain.outcome import LookupOutcome, Outcome
 from app.domain.receipt import Receipt
 from app.ports.inbound import InboundRequest
+from app.ports.tokens import TokenCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +62,6 @@ class KassaProfile:
     timezone: str
     internet: bool
     merchant_inn: str
-
-
-class TokenCache(Protocol):
-    """Short-lived provider tokens, shared by the calls of one kassa in one process."""
-
-    def get(self, key: str) -> str | None: ...
-
-    def put(self, key: str, token: str, seconds: float) -> None: ...
-
-    def drop(self, key: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """What a source adapter must answer: how a CRM or acquirer reports payments, and how the result is told back.
 
 Acquirers live in `app/acquirers`, CRMs in `app/crms`; the port is one. Verification runs over raw bytes before
-anything is stored; parsing, reading back and reporting run in the worker.
+anything is stored; parsing, reading back, polling and reporting run in the worker. Only a part that a sender wants
+answered with what stands now (`live_parts`) is acted on at once, through the desk that it is handed.
 """
 
 from collections.abc import AsyncIterator
@@ -12,32 +13,52 @@ from typing import Any, ClassVar, Protocol
 import httpx
 from pydantic import BaseModel
 
-from app.domain.event import PaymentEvent
+from app.domain.event import EventType, PaymentEvent
 from app.domain.receipt import FiscalData
 from app.ports.inbound import InboundReply, InboundRequest
+from app.ports.tokens import TokenCache
 
 
 @dataclass(frozen=True, slots=True)
 class SourceCapabilities:
-    """Which ways a source offers. `parts` are the last path segments of its webhook addresses, with what they mean."""
+    """Which ways a source offers. `parts` are the last path segments of its webhook addresses, with what they mean.
+
+    `live_parts` are answered by `answer` instead of stored and acted on later. A source that `polls` is asked every
+    `poll_seconds` for what happened since the last time, with `poll_overlap_seconds` of overlap: identity drops the
+    repeats. `requests_per_second` holds for all calls with one context's `pace`.
+    """
 
     parts: dict[str, str]
+    live_parts: frozenset[str] = frozenset()
     reads_back: bool = False
     polls: bool = False
+    poll_seconds: float = 300.0
+    poll_overlap_seconds: float = 86_400.0
     reports: bool = False
     may_fiscalize: bool = False
     requests_per_second: float | None = None
 
 
+class Pace(Protocol):
+    """Keeps the calls of one source within its `requests_per_second`."""
+
+    async def turn(self) -> None:
+        """Wait until one more request may be sent."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SourceContext:
-    """Everything an adapter's call needs, handed down."""
+    """Everything an adapter's call needs, handed down. `source_id` is public (`src_…`)."""
 
     http: httpx.AsyncClient
     base_url: str | None
     credentials: Any
     settings: Any
     timezone: str
+    source_id: str
+    tokens: TokenCache
+    pace: Pace
     deadline_seconds: float = 20.0
 
 
@@ -63,12 +84,27 @@ VerifyResult = Verdict.Genuine | Verdict.NeedsReadBack | Verdict.Forged
 
 
 @dataclass(frozen=True, slots=True)
+class Alarm:
+    """A reported payment or refund changed at its source (edited, deleted, fiscalized elsewhere): a person decides.
+
+    It never makes, changes or cancels a receipt; told once per `code`, at the event named by type and external id.
+    """
+
+    type: EventType
+    external_id: str
+    code: str
+    reason: str
+    reason_ru: str
+
+
+@dataclass(frozen=True, slots=True)
 class Parsed:
     """What a genuine notification means. No events: `note` says why nothing is to be done (unknown kind, a hold…)."""
 
     events: tuple[PaymentEvent, ...] = ()
     note: str | None = None
     warnings: tuple[str, ...] = ()
+    alarms: tuple[Alarm, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +116,59 @@ class ReadBackFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """What became of a reported event, as it is now. `receipt_id` (`rcpt_…`) and `status` are those of its newest
+    receipt, or None and the event's own status where it has none."""
+
+    event_id: str
+    receipt_id: str | None
+    status: str
+    fiscal: FiscalData | None = None
+    failure_ru: str | None = None
+    content_differs: bool = False
+
+
+class Desk(Protocol):
+    """What a live part may do at once: report an event of its own source, and ask what became of one.
+
+    Every call raises `Busy` while the database is away.
+    """
+
+    async def accept(self, event: PaymentEvent) -> Standing:
+        """Store it once for ever, or say what became of the one that came first (`content_differs`: it was another).
+
+        Invalid, with all findings, for what cannot become a receipt: then nothing is stored.
+        """
+        ...
+
+    async def standing(self, type: EventType, external_id: str) -> Standing | None:
+        """None: never reported."""
+        ...
+
+    async def again(self, type: EventType, external_id: str) -> Standing | None:
+        """A finally rejected receipt is tried once more, as a new version; any other is left alone."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """A finished receipt as a CRM should hear of it."""
+    """A receipt at its end, or in a person's hands, as a CRM should hear of it. `metadata` is the event's."""
 
     receipt_id: str
+    event_type: EventType
     event_external_id: str
     order_id: str | None
+    operation: str
     status: str
     total: int
     fiscal: FiscalData | None
     public_url: str | None
     failure_ru: str | None
     metadata: dict[str, object] = field(default_factory=dict)
+
+
+class PollFailed(Exception):
+    """The source could not be listed; the sentence is for the operator and holds no secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +207,35 @@ class SourceAdapter(Protocol):
         """Events of a verified notification, read back from the source where it must be."""
         ...
 
-    def poll(self, since: datetime, context: SourceContext) -> AsyncIterator[PaymentEvent]:
-        """Payments and refunds the source made since a moment, oldest first; sources that cannot list yield nothing."""
+    async def answer(self, request: InboundRequest, desk: Desk, context: SourceContext) -> InboundReply:
+        """The answer to a live part; never called for another. Raises nothing: what goes wrong is in the answer."""
+        ...
+
+    def poll(self, since: datetime, context: SourceContext) -> AsyncIterator[PaymentEvent | Alarm]:
+        """What happened at the source since a moment, oldest first; sources that cannot list yield nothing.
+
+        Raises PollFailed when the source does not answer: what was yielded counts, the rest is asked for again.
+        """
         ...
 
     async def report(self, report: Report, context: SourceContext) -> Reported | ReportFailed:
         """Write the fiscal result back through the CRM's own API."""
         ...
+
+
+class Passive:
+    """What an adapter inherits that has no live part, cannot be listed and takes nothing back."""
+
+    async def answer(self, request: InboundRequest, desk: Desk, context: SourceContext) -> InboundReply:
+        """There is no live part."""
+        return InboundReply(404)
+
+    async def poll(self, since: datetime, context: SourceContext) -> AsyncIterator[PaymentEvent | Alarm]:
+        """Nothing can be listed."""
+        nothing: tuple[PaymentEvent, ...] = ()
+        for event in nothing:
+            yield event
+
+    async def report(self, report: Report, context: SourceContext) -> Reported | ReportFailed:
+        """There is no place for it."""
+        return ReportFailed("this source takes nothing back", final=True)

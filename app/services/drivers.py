@@ -1,8 +1,7 @@
 """Drivers by provider code, and the context in which one kassa's calls are made."""
 
 import json
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -14,25 +13,9 @@ from app.db.repos.settings import KassaRow
 from app.domain.ffd import FfdVersion, Taxation
 from app.infra.crypto import SecretBox, aad
 from app.infra.http import Exchange, HttpClients, RecordingTransport, client_over
+from app.infra.tokens import Tokens
 from app.ports.kassa import DriverContext, KassaDriver, KassaProfile
 from app.ports.registry import Registry
-
-
-@dataclass(slots=True)
-class Tokens:
-    """Provider tokens of one kassa in this process."""
-
-    _kept: dict[str, tuple[float, str]] = field(default_factory=dict)
-
-    def get(self, key: str) -> str | None:
-        kept = self._kept.get(key)
-        return kept[1] if kept and kept[0] > time.monotonic() else None
-
-    def put(self, key: str, token: str, seconds: float) -> None:
-        self._kept[key] = (time.monotonic() + seconds, token)
-
-    def drop(self, key: str) -> None:
-        self._kept.pop(key, None)
 
 
 class Call:

@@ -9,6 +9,7 @@ import hmac
 import json
 from base64 import b64decode, b64encode
 from typing import Any
+from uuid import UUID
 
 import structlog
 
@@ -22,8 +23,10 @@ from app.domain.errors import Busy, DuplicateEvent, Invalid, NotFound, Signature
 from app.infra.crypto import SecretBox, aad
 from app.infra.failpoints import Failpoints
 from app.infra.http import HttpClients
-from app.infra.ids import new_id, parse
+from app.infra.ids import new_id, parse, public
 from app.infra.metrics import Metrics
+from app.infra.pace import EvenPace
+from app.infra.tokens import Tokens
 from app.ports.inbound import InboundReply, InboundRequest
 from app.ports.kassa import KassaDriver
 from app.ports.registry import Registry
@@ -62,6 +65,8 @@ class Inbound:
         self._failpoints = failpoints
         self._base = retry_base_seconds
         self._cap = retry_cap_seconds
+        self._tokens: dict[UUID, Tokens] = {}
+        self._paces: dict[UUID, EvenPace] = {}
 
     async def receive(self, source_id: str, part: str, secret: str | None, request: InboundRequest) -> InboundReply:
         """Verify, store, answer. NotFound for an unknown address, SignatureInvalid for what its source cannot have
@@ -194,6 +199,9 @@ class Inbound:
             credentials=self._credentials(source, adapter),
             settings=self._settings(source, adapter),
             timezone="Europe/Moscow",
+            source_id=public("src", source.id),
+            tokens=self._tokens.setdefault(source.id, Tokens()),
+            pace=self._paces.setdefault(source.id, EvenPace(adapter.capabilities.requests_per_second)),
         )
 
     def _credentials(self, source: SourceRow, adapter: SourceAdapter) -> Any:

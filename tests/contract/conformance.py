@@ -23,8 +23,8 @@ from app.domain.receipt import Receipt
 from app.infra.clock import boottime
 from app.infra.egress import EgressPolicy
 from app.infra.http import RecordingTransport, client_over, open_http
+from app.infra.tokens import Tokens
 from app.ports.kassa import DriverContext, KassaDriver, KassaProfile
-from app.services.drivers import Tokens
 from tests.contract import golden, wire
 from tests.contract.scenarios import (
     CALLBACK_URL,

@@ -20,6 +20,7 @@ from app.domain.lifecycle import Happening, Status, step
 from app.domain.outcome import Accepted, CannotTell, Fiscalized, Rejected, Unknown
 from app.domain.receipt import Customer, Item, MarkingCode, Payment, Receipt
 from app.domain.vat import VatRate
+from app.infra.tokens import Tokens
 from app.kassas.atol import PLUGIN
 from app.kassas.atol.answer import AGENT_FAILURES, DRIVER_FAILURES, NOT_REGISTERED, REFUSALS
 from app.kassas.atol.request import render
@@ -27,7 +28,6 @@ from app.kassas.atol.services import DEFAULT_BASE_URL, SERVICES, Credentials, ap
 from app.ports.inbound import InboundRequest
 from app.ports.kassa import DriverContext, KassaDriver, KassaProfile, LookupClass, Mark
 from app.ports.registry import description, discover_kassas
-from app.services.drivers import Tokens
 from tests.contract.exchanges.atol import (
     AT,
     CORRECTION,

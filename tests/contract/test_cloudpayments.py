@@ -41,7 +41,9 @@ def notice(part: str, fields: dict[str, Any]) -> InboundRequest:
 
 async def parsed(request: InboundRequest, **changes: Any) -> Parsed | ReadBackFailed:
     async with httpx.AsyncClient(transport=httpx.MockTransport(_nobody_is_called)) as http:
-        context = SourceContext(http, None, CREDENTIALS, settings(**changes), "Europe/Moscow")
+        context = SourceContext(
+            http, None, CREDENTIALS, settings(**changes), "Europe/Moscow", "src_0", Tokens(), EvenPace(None)
+        )
         return await ADAPTER.parse(request, context)
 
 
@@ -551,10 +553,14 @@ class TestCustomerReceipt:
 
 
 async def test_it_offers_neither_polling_nor_reports():
-    context = SourceContext(httpx.AsyncClient(), None, CREDENTIALS, settings(), "Europe/Moscow")
+    context = SourceContext(
+        httpx.AsyncClient(), None, CREDENTIALS, settings(), "Europe/Moscow", "src_0", Tokens(), EvenPace(None)
+    )
     async with context.http:
         assert [found async for found in ADAPTER.poll(datetime.now(UTC), context)] == []
-        report = Report("rcpt_1", "455", None, "fiscalized", 199000, None, None, None)
+        report = Report(
+            "rcpt_1", EventType.PAYMENT_SUCCEEDED, "455", None, "sell", "fiscalized", 199000, None, None, None
+        )
         answer = await ADAPTER.report(report, context)
     assert isinstance(answer, ReportFailed)
     assert answer.final

@@ -34,11 +34,11 @@ from app.domain.receipt import CorrectionBasis, Customer, Receipt
 from app.infra.clock import boottime
 from app.infra.egress import EgressPolicy
 from app.infra.http import HttpClients, RecordingTransport, client_over, open_http
+from app.infra.tokens import Tokens
 from app.kassas.atol import PLUGIN
 from app.kassas.atol.services import Credentials
 from app.ports.inbound import InboundRequest
 from app.ports.kassa import DriverContext, KassaProfile, Mark
-from app.services.drivers import Tokens
 from app.simulator.server import SimulatorConfig, create_simulator
 from tests.contract.exchanges.atol import CORRECTION, EVERYTHING, V4_CORRECTION, V4_SALE
 from tests.contract.scenarios import SALE

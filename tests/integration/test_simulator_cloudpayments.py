@@ -58,7 +58,9 @@ class Gateway:
             self.trouble = max(self.trouble - 1, 0)
             if stored:
                 async with httpx.AsyncClient(transport=httpx.MockTransport(_unasked)) as http:
-                    context = SourceContext(http, None, CREDENTIALS, settings, "Europe/Moscow")
+                    context = SourceContext(
+                        http, None, CREDENTIALS, settings, "Europe/Moscow", "src_0", Tokens(), EvenPace(None)
+                    )
                     parsed = await ADAPTER.parse(raw, context)
                 assert isinstance(parsed, Parsed), parsed
                 self.events += parsed.events

@@ -6,7 +6,6 @@ the address does; amounts are roubles with a dot, times are UTC.
 
 import base64
 import hmac
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final, Literal
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -20,9 +19,8 @@ from app.domain.event import EventItem, EventPayment, EventType, PaymentEvent
 from app.ports.inbound import InboundReply, InboundRequest
 from app.ports.source import (
     Parsed,
+    Passive,
     ReadBackFailed,
-    Report,
-    ReportFailed,
     SourceCapabilities,
     SourceContext,
     Verdict,
@@ -76,8 +74,11 @@ class _Unreadable(Exception):
     """A genuine notice that cannot become an event; a person must see it, for money moved."""
 
 
-class CloudPaymentsAdapter:
-    """Verifies and translates; the notices carry all that is needed, so nothing is asked of the API."""
+class CloudPaymentsAdapter(Passive):
+    """Verifies and translates; the notices carry all that is needed, so nothing is asked of the API.
+
+    Every notice is repeated for two days until it is taken, and there is no place for another's receipt.
+    """
 
     code: ClassVar[str] = "cloudpayments"
     title: ClassVar[str] = "CloudPayments"
@@ -131,16 +132,6 @@ class CloudPaymentsAdapter:
             return _payment(fields, context.settings, warnings, confirmed=kind == "confirm")
         except _Unreadable as error:
             return ReadBackFailed(f"{kind}: {error}", final=True)
-
-    async def poll(self, since: datetime, context: SourceContext) -> AsyncIterator[PaymentEvent]:
-        """Nothing: every notice is repeated for two days until it is taken."""
-        nothing: tuple[PaymentEvent, ...] = ()
-        for event in nothing:
-            yield event
-
-    async def report(self, report: Report, context: SourceContext) -> ReportFailed:
-        """CloudPayments has no place for another's receipt."""
-        return ReportFailed("CloudPayments does not take fiscal data back", final=True)
 
 
 def _hmac(secret: bytes, signed: bytes) -> bytes:
