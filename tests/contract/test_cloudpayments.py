@@ -19,7 +19,7 @@ from app.domain.event import EventItem, EventPayment, EventType, PaymentEvent
 from app.domain.ffd import AgentType
 from app.domain.receipt import Customer, MarkingCode
 from app.ports.inbound import InboundRequest
-from app.ports.source import Parsed, ReadBackFailed, Report, ReportFailed, SourceContext, Verdict
+from app.ports.source import Parsed, ReadBackFailed, Report, ReportFailed, Verdict
 from tests.contract.exchanges import cloudpayments as wire
 
 ADAPTER = PLUGIN()
@@ -41,9 +41,7 @@ def notice(part: str, fields: dict[str, Any]) -> InboundRequest:
 
 async def parsed(request: InboundRequest, **changes: Any) -> Parsed | ReadBackFailed:
     async with httpx.AsyncClient(transport=httpx.MockTransport(_nobody_is_called)) as http:
-        context = SourceContext(
-            http, None, CREDENTIALS, settings(**changes), "Europe/Moscow", "src_0", Tokens(), EvenPace(None)
-        )
+        context = source_context(http, CREDENTIALS, settings(**changes))
         return await ADAPTER.parse(request, context)
 
 
@@ -553,9 +551,7 @@ class TestCustomerReceipt:
 
 
 async def test_it_offers_neither_polling_nor_reports():
-    context = SourceContext(
-        httpx.AsyncClient(), None, CREDENTIALS, settings(), "Europe/Moscow", "src_0", Tokens(), EvenPace(None)
-    )
+    context = source_context(httpx.AsyncClient(), CREDENTIALS, settings())
     async with context.http:
         assert [found async for found in ADAPTER.poll(datetime.now(UTC), context)] == []
         report = Report(

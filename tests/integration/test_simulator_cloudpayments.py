@@ -20,7 +20,7 @@ from app.outbound.messages import message_body
 from app.outbound.sender import Delivered, Gone, Retry, SendResult, send
 from app.outbound.signing import new_secret
 from app.ports.inbound import InboundRequest
-from app.ports.source import Parsed, SourceContext, Verdict
+from app.ports.source import Parsed, Verdict
 from app.simulator.server import SimulatorConfig, create_simulator
 from tests.support.server import serve
 
@@ -58,9 +58,7 @@ class Gateway:
             self.trouble = max(self.trouble - 1, 0)
             if stored:
                 async with httpx.AsyncClient(transport=httpx.MockTransport(_unasked)) as http:
-                    context = SourceContext(
-                        http, None, CREDENTIALS, settings, "Europe/Moscow", "src_0", Tokens(), EvenPace(None)
-                    )
+                    context = source_context(http, CREDENTIALS, settings)
                     parsed = await ADAPTER.parse(raw, context)
                 assert isinstance(parsed, Parsed), parsed
                 self.events += parsed.events
