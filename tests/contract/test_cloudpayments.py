@@ -20,6 +20,7 @@ from app.domain.ffd import AgentType
 from app.domain.receipt import Customer, MarkingCode
 from app.ports.inbound import InboundRequest
 from app.ports.source import Parsed, ReadBackFailed, Report, ReportFailed, Verdict
+from tests.contract.contexts import source_context
 from tests.contract.exchanges import cloudpayments as wire
 
 ADAPTER = PLUGIN()

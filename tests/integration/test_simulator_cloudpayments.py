@@ -22,6 +22,7 @@ from app.outbound.signing import new_secret
 from app.ports.inbound import InboundRequest
 from app.ports.source import Parsed, Verdict
 from app.simulator.server import SimulatorConfig, create_simulator
+from tests.contract.contexts import source_context
 from tests.support.server import serve
 
 SECRET = "test_api_secret_0001"
