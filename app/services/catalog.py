@@ -1,7 +1,6 @@
 """Settings of a merchant as intake and the worker need them: read from the database, kept for a few seconds."""
 
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import UUID
 
 from app.db.repos import settings as repo
@@ -71,16 +70,16 @@ class Catalog:
         self._known.forget(merchant_id)
 
     async def _read(self, merchant_id: UUID) -> MerchantSettings | None:
-        async with self._database.pipeline() as tx:
-            row: Any = await repo.merchant(tx, merchant_id)
-            if row is None:
-                return None
-            return MerchantSettings(
-                id=merchant_id,
-                name=row.name,
-                inn=row.inn,
-                status=row.status,
-                kassas={k.id: k for k in await repo.kassas(tx, merchant_id)},
-                branches={b.id: b for b in await repo.branches(tx, merchant_id)},
-                sources={s.id: s for s in await repo.sources(tx, merchant_id)},
-            )
+        async with self._database.raw() as connection:
+            found = await repo.of_merchant(connection, merchant_id)
+        if found is None:
+            return None
+        return MerchantSettings(
+            id=merchant_id,
+            name=found.merchant.name,
+            inn=found.merchant.inn,
+            status=found.merchant.status,
+            kassas={one.id: one for one in found.kassas},
+            branches={one.id: one for one in found.branches},
+            sources={one.id: one for one in found.sources},
+        )

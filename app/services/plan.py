@@ -99,7 +99,9 @@ class Planner:
             if merchant_id is None:
                 await work.finish(tx, job)
                 return
-        settings = await self._catalog.merchant(merchant_id, fresh=True)
+            # Only what is held is planned again, and perhaps because the settings were changed a moment ago.
+            plans = await receipts.holds(tx, merchant_id, job.ref)
+        settings = await self._catalog.merchant(merchant_id, fresh=plans)
         async with self._database.pipeline() as tx:
             chain = await chains.lock(tx, merchant_id, job.ref)
             if chain is not None and await work.finish(tx, job):
@@ -107,14 +109,15 @@ class Planner:
 
     async def release_chain(self, tx: Tx, chain: Chain, settings: MerchantSettings) -> None:
         """The work of a release under a lock that the caller holds."""
+        present: Chain | None = chain
         for row in await receipts.of_chain(tx, chain.merchant_id, chain.id):
             if row.status != Status.HELD.value or row.event_id is None:
                 continue
             event = await planned.event(tx, row.event_id)
             if event is not None and event.type != EventType.PAYMENT_SUCCEEDED.value:
                 await self.plan_event(tx, event, settings)
-        # What was planned just now may have told the chain what it sold.
-        present = await chains.lock(tx, chain.merchant_id, chain.id)
+                # What was planned just now may have told the chain what it sold.
+                present = await chains.lock(tx, chain.merchant_id, chain.id)
         await self._turns.advance(tx, present or chain)
         if chain.of_order:
             await self._turns.recount_drawn(tx, chain)

@@ -104,6 +104,14 @@ async def of_chain(tx: Tx, merchant_id: UUID, chain_id: UUID) -> list[ReceiptRow
     return [ReceiptRow(**row._mapping) for row in found]
 
 
+async def holds(tx: Tx, merchant_id: UUID, chain_id: UUID) -> bool:
+    """Whether a receipt of this payment is held."""
+    held = select(receipts.c.id).where(
+        receipts.c.merchant_id == merchant_id, receipts.c.chain_id == chain_id, receipts.c.status == "held"
+    )
+    return (await tx.execute(held.limit(1))).first() is not None
+
+
 @dataclass(frozen=True, slots=True)
 class EarlierAttempts:
     """What is left unproven of a receipt: submits under its present id, and ids of earlier versions.

@@ -1,17 +1,20 @@
 """Merchants, branches, kassas and sources as rows; what is sealed stays sealed here."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar, get_args
 from uuid import UUID
 
+import asyncpg
 from sqlalchemy import select
 
-from app.db.tables import branches as branches_table
-from app.db.tables import kassas as kassas_table
+from app.db.records import names
 from app.db.tables import merchants as merchants_table
-from app.db.tables import sources as sources_table
 from app.db.unit_of_work import Tx
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,22 +102,53 @@ async def merchant(tx: Tx, merchant_id: UUID) -> MerchantRow | None:
     return None if row is None else MerchantRow(**row._mapping)
 
 
-async def kassas(tx: Tx, merchant_id: UUID) -> list[KassaRow]:
-    found = await tx.execute(
-        select(kassas_table).where(kassas_table.c.merchant_id == merchant_id).order_by(kassas_table.c.id)
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that a merchant has configured, switched off ones included; by id."""
+
+    merchant: MerchantRow
+    kassas: list[KassaRow]
+    branches: list[BranchRow]
+    sources: list[SourceRow]
+
+
+async def of_merchant(connection: asyncpg.Connection, merchant_id: UUID) -> Settings | None:
+    """Read on a raw connection: a worker with many merchants does little else as often as this."""
+    found = await connection.fetchrow(_MERCHANT, merchant_id)
+    if found is None:
+        return None
+    return Settings(
+        _merchant(found),
+        [_kassa(row) for row in await connection.fetch(_KASSAS, merchant_id)],
+        [_branch(row) for row in await connection.fetch(_BRANCHES, merchant_id)],
+        [_source(row) for row in await connection.fetch(_SOURCES, merchant_id)],
     )
-    return [KassaRow(**row._mapping) for row in found]
 
 
-async def branches(tx: Tx, merchant_id: UUID) -> list[BranchRow]:
-    found = await tx.execute(
-        select(branches_table).where(branches_table.c.merchant_id == merchant_id).order_by(branches_table.c.id)
-    )
-    return [BranchRow(**row._mapping) for row in found]
+def _reader(kind: type[Row]) -> Callable[[asyncpg.Record], Row]:
+    """Makes rows of this kind from records in the order of its members; jsonb comes as text."""
+    # A dict, or one that may be missing.
+    documents = [
+        place
+        for place, member in enumerate(fields(kind))  # type: ignore[arg-type]
+        if any(getattr(part, "__origin__", None) is dict for part in (member.type, *get_args(member.type)))
+    ]
+
+    def read(record: asyncpg.Record) -> Row:
+        values = list(record)
+        for place in documents:
+            if isinstance(values[place], str):
+                values[place] = json.loads(values[place])
+        return kind(*values)
+
+    return read
 
 
-async def sources(tx: Tx, merchant_id: UUID) -> list[SourceRow]:
-    found = await tx.execute(
-        select(sources_table).where(sources_table.c.merchant_id == merchant_id).order_by(sources_table.c.id)
-    )
-    return [SourceRow(**row._mapping) for row in found]
+_merchant = _reader(MerchantRow)
+_kassa = _reader(KassaRow)
+_branch = _reader(BranchRow)
+_source = _reader(SourceRow)
+_MERCHANT = f"SELECT {names(MerchantRow)} FROM merchants WHERE id = $1"
+_KASSAS = f"SELECT {names(KassaRow)} FROM kassas WHERE merchant_id = $1 ORDER BY id"
+_BRANCHES = f"SELECT {names(BranchRow)} FROM branches WHERE merchant_id = $1 ORDER BY id"
+_SOURCES = f"SELECT {names(SourceRow)} FROM sources WHERE merchant_id = $1 ORDER BY id"
