@@ -3,7 +3,6 @@
 In an open epoch first submits look up first, because the provider may know receipts that this database forgot.
 """
 
-import time
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,8 +12,6 @@ from sqlalchemy import text
 from app.db.unit_of_work import Database, Tx
 
 log = structlog.get_logger(__name__)
-
-_BELIEVED_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +31,10 @@ class Known:
 
     def __init__(self, database: Database, state: Installation) -> None:
         self._database = database
-        self._read_at = -_BELIEVED_SECONDS
         self.state = state
-
-    async def renew(self) -> None:
-        """Read it again when it was not read within the last second: an end of the epoch may be heard that late."""
-        if time.monotonic() - self._read_at >= _BELIEVED_SECONDS:
-            await self.changed()
 
     async def changed(self) -> bool:
         """Read it again; whether it is another than was known."""
-        self._read_at = time.monotonic()
         before, found = self.state, await present(self._database)
         if found is not None:
             self.state = found

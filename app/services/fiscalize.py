@@ -81,7 +81,7 @@ class Fiscalize:
         driver = self._drivers.driver(order.kassa.provider)
         if self._installation.state.opened_at is not None:
             # What is not sent because of an epoch meets no mark that would tell that it was closed.
-            await self._installation.renew()
+            await self._installation.changed()
         # Once more when an epoch was opened or closed since it was judged whether this may be sent.
         while not await self._submit(job, order, driver, self._installation.state):
             if not await self._installation.changed():
