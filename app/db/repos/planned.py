@@ -153,6 +153,7 @@ async def set_totals(tx: Tx, chain_id: UUID, *, sold: int, refunded: int, settle
 # Refunds and closings that wait for something which may have come, and receipts whose turn came without a job: the
 # net under the pipeline. Chains that are being worked on have their job already. Drawn at random, so that a thousand
 # which wait for ever do not hide the others; in order of id, so that two sweeps do not block each other.
+# Behind one that is on its way nobody's turn has come, and its end will give it.
 _WAITING = text("""
 SELECT chain_id, source_id FROM (
   SELECT chain_id, source_id FROM (
@@ -161,7 +162,8 @@ SELECT chain_id, source_id FROM (
       (r.status = 'held' AND EXISTS (
         SELECT 1 FROM events e WHERE e.id = r.event_id AND e.type <> 'payment.succeeded'))
       OR (r.status = 'queued' AND r.updated_at < kassa_now() - :age * interval '1 second'
-          AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.ref = r.id)))
+          AND NOT EXISTS (SELECT 1 FROM receipts o LEFT JOIN jobs j ON j.ref = o.id WHERE o.chain_id = r.chain_id
+            AND (j.id IS NOT NULL OR o.status IN ('sending', 'accepted', 'unknown', 'needs_attention')))))
       AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.ref = r.chain_id)
     ORDER BY r.chain_id) waiting
   ORDER BY random() LIMIT :limit) drawn
