@@ -72,7 +72,7 @@ installation = Table(
     Column("exchanges_pruned_to", Uuid),
     CheckConstraint("id = 1", name="single"),
 )
-"""Which database this is; another identity means a restore or a clone, and opens an epoch (design rule 9)."""
+"""Which database this is; another identity means a restore or a clone, and opens an epoch."""
 
 merchants = Table(
     "merchants",

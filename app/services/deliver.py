@@ -25,7 +25,7 @@ from app.services.endings import Endings
 log = structlog.get_logger(__name__)
 
 DISABLE_AFTER_SECONDS = 5 * 86_400.0
-"""An endpoint that took nothing for five days is switched off and its merchant told (design 6.2)."""
+"""An endpoint that took nothing for five days is switched off and its merchant told."""
 
 
 class Deliver:
