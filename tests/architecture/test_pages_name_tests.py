@@ -1,0 +1,43 @@
+"""Pages that promise something name the tests that show it, and those are there."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "everyday-cases.md"
+NAMED_ON = ("everyday-cases.md", "everyday-failures.md", "security.md")
+NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+
+
+def rows() -> list[str]:
+    """The table without its head."""
+    found = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    return found[1:]
+
+
+def test_the_page_answers_every_case_of_the_week() -> None:
+    assert len(rows()) >= 20
+    assert all(len(row.split(" | ")) == 4 for row in rows())
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: str(row).split("|")[1].strip()[:40])
+def test_a_row_names_a_test(row: str) -> None:
+    assert NAMED.search(row), "a row without a test is a promise"
+
+
+@pytest.mark.parametrize("page", NAMED_ON)
+def test_what_a_page_names_exists(page: str) -> None:
+    named = NAMED.findall((ROOT / "docs" / page).read_text(encoding="utf-8"))
+    assert len(named) >= 5
+    for path, name in named:
+        assert name in _tests(path), f"{page}: {path} has no {name}"
+
+
+@cache
+def _tests(path: str) -> set[str]:
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    return {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
