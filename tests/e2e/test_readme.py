@@ -118,3 +118,10 @@ async def test_an_empty_start_is_set_up_by_four_calls(tmp_path: Path) -> None:
     kassa, status = said.splitlines()
     assert re.fullmatch(r"kas_[0-9a-f]{32}", kassa)
     assert status == "planned"
+
+
+def test_the_russian_page_has_the_same_code() -> None:
+    """What runs from the English page is what a Russian reader copies."""
+    russian = (README.parent / "README.ru.md").read_text()
+    for name in ("python", "sh", "shapes"):
+        assert block(name) in russian, f"README.ru.md has another block {name}"

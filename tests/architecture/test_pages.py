@@ -1,4 +1,4 @@
-"""Pages that promise something name the tests that show it, and those are there."""
+"""Pages: what they promise names the test that shows it, and what they link to is there."""
 
 import ast
 import re
@@ -41,3 +41,14 @@ def test_what_a_page_names_exists(page: str) -> None:
 def _tests(path: str) -> set[str]:
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     return {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
+
+
+LINK = re.compile(r"\]\(([^)#\s]+)(#[^)]*)?\)")
+PAGES = sorted([ROOT / "README.md", ROOT / "README.ru.md", *(ROOT / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    for target, _ in LINK.findall(page.read_text(encoding="utf-8")):
+        if "://" not in target and not target.startswith("mailto:"):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
