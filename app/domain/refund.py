@@ -9,14 +9,16 @@ from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 
+from app.domain.basket import net_lines
 from app.domain.event import EventItem, PaymentEvent
 from app.domain.ffd import PaymentKind
 from app.domain.ledger import Ledger, LedgerLine
-from app.domain.money import allocate, roubles
+from app.domain.limits import Limits
+from app.domain.money import roubles
 from app.domain.plan import Held, HeldReason, Missing, Plan, Planned, Refused
 from app.domain.reading import item_findings, money_findings, parse_payments
 from app.domain.receipt import Customer, Item, MarkingCode, Receipt
-from app.domain.rules import contact_usable, findings
+from app.domain.rules import ANY_DRIVER, contact_usable, findings
 from app.domain.text import fit
 
 _RETURNED = {1: 3, 2: 4}
@@ -44,7 +46,7 @@ def remaining(sale: Receipt, already: Sequence[Receipt]) -> list[Remaining]:
 
 
 def refund_receipt(
-    event: PaymentEvent, sale: Receipt, already: Sequence[Receipt], today: date, *, max_items: int = 100
+    event: PaymentEvent, sale: Receipt, already: Sequence[Receipt], today: date, *, limits: Limits = ANY_DRIVER
 ) -> Plan:
     """The receipt of a refund, or what hinders it.
 
@@ -81,7 +83,7 @@ def refund_receipt(
         customer=contact_of(event, sale),
         correction=None,
     )
-    found_wrong = findings(receipt, today, max_items)
+    found_wrong = findings(receipt, today, limits)
     return Refused(found_wrong) if found_wrong else Planned((receipt,), origin)
 
 
@@ -121,14 +123,13 @@ def _laid(amount: int, ledger: Ledger) -> list[Item]:
 
 
 def _by_lines(event: PaymentEvent, ledger: Ledger) -> list[Item] | Held:
-    given = [item.amount for item in event.items]
-    discounts = allocate(event.discount or 0, given)
+    nets = net_lines(event)
     lines: list[Item] = []
     for index, item in enumerate(event.items):
         meant = named(item, ledger.lines)
         if not meant:
             return Held(HeldReason.LINES_NOT_FOUND, (_not_found(f"#/items/{index}"),))
-        amount = item.amount - discounts[index]
+        amount = nets[index].amount
         if amount:
             made = _from_lines(item.quantity, amount, meant)
             if made is None:

@@ -322,7 +322,7 @@ def _repeated(event_id: UUID, *, same_content: bool) -> IntakeAnswer:
 
 def lacking(missing: Missing) -> Finding:
     """What is missing, said as a finding to somebody who waits for the answer."""
-    return Finding(missing.pointer, f"missing_{missing.field}", missing.detail, missing.detail_ru)
+    return missing.finding()
 
 
 def _source_names(source: SourceRow) -> tuple[str, str, str]:

@@ -144,7 +144,7 @@ class LookBack:
         today = local_date(payload.occurred_at, receipt.timezone)
         compiled = self._sales.plan_settings(settings, source, branch, kassa)
         if payload.type is EventType.REFUND_SUCCEEDED:
-            plan = refund_receipt(payload, receipt, [*taken, *closed], today, max_items=compiled.max_items)
+            plan = refund_receipt(payload, receipt, [*taken, *closed], today, limits=compiled.limits)
         else:
             rate = None if await self._named_rate(tx, sold.row) else compiled.defaults.vat
             plan = settlement_receipt(
@@ -155,7 +155,7 @@ class LookBack:
                 today,
                 rate,
                 defaults=compiled.defaults,
-                max_items=compiled.max_items,
+                limits=compiled.limits,
             )
         return Draft(plan, kassa, branch, original=told)
 
@@ -197,7 +197,7 @@ class LookBack:
             local_date(payload.occurred_at, receipt.timezone),
             None if any(named) else compiled.defaults.vat,
             defaults=compiled.defaults,
-            max_items=compiled.max_items,
+            limits=compiled.limits,
         )
         drawn = {story.chain.id: lines for (story, _), lines in zip(payments, made.drawn, strict=False) if lines}
         return Draft(made.plan, kassa, branch, drawn)

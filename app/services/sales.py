@@ -7,15 +7,18 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from app.db.repos.settings import BranchRow, KassaRow, SourceRow
+from app.domain.basket import ZeroLines
 from app.domain.causes import Who
+from app.domain.errors import Finding
 from app.domain.event import PaymentEvent
 from app.domain.ffd import FfdVersion, Measure, PaymentMethod, PaymentObject, Taxation
-from app.domain.plan import Held, HeldReason
+from app.domain.limits import Limits, limit_findings
+from app.domain.plan import Held, HeldReason, Refused
 from app.domain.planning import Defaults, Plan, Planned, PlanSettings, merge, plan_sale
 from app.domain.receipt import Receipt
 from app.domain.vat import VatRate
 from app.infra.crypto import SecretBox
-from app.ports.kassa import KassaDriver
+from app.ports.kassa import Capabilities, KassaDriver
 from app.ports.registry import Registry
 from app.services.catalog import MerchantSettings
 from app.services.customers import open_fallback
@@ -81,7 +84,12 @@ class Sales:
             plan = plan_sale(event, known, today)
         if shape is None or not isinstance(plan, Planned):
             return plan
-        return replace(plan, receipts=tuple(shape(receipt, today) for receipt in plan.receipts))
+        shaped = tuple(shape(receipt, today) for receipt in plan.receipts)
+        # Another kind of receipt may be one that this kassa's driver does not print.
+        beyond: list[Finding] = []
+        for receipt in shaped:
+            limit_findings(beyond, receipt, known.limits)
+        return Refused(tuple(beyond)) if beyond else replace(plan, receipts=shaped)
 
     def plan_settings(
         self, settings: MerchantSettings, source: SourceRow, branch: BranchRow | None, kassa: KassaRow
@@ -108,8 +116,21 @@ class Sales:
                 _defaults(kassa.defaults),
             ),
             fallback_contact=open_fallback(self._box, source),
-            max_items=driver.capabilities.max_items,
+            limits=limits_of(driver.capabilities),
         )
+
+
+def limits_of(can: Capabilities) -> Limits:
+    """What a driver declares that a receipt may hold."""
+    return Limits(
+        max_items=can.max_items,
+        quantity_decimals=can.quantity_decimals,
+        ffd=can.ffd,
+        operations=can.operations,
+        corrections=can.corrections,
+        marking=can.marking,
+        agents=can.agents,
+    )
 
 
 def _defaults(stored: dict[str, Any]) -> Defaults:
@@ -121,6 +142,7 @@ def _defaults(stored: dict[str, Any]) -> Defaults:
         measure=Measure.parse(stored["measure"]) if stored.get("measure") else None,
         item_name=stored.get("item_name"),
         taxation=Taxation.parse(stored["taxation"]) if stored.get("taxation") else None,
+        zero_lines=ZeroLines(stored["zero_lines"]) if stored.get("zero_lines") else None,
     )
 
 

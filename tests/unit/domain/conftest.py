@@ -110,7 +110,6 @@ def make_settings() -> Callable[..., PlanSettings]:
             "defaults": defaults
             or Defaults(VatRate.VAT22, PaymentMethod.FULL_PAYMENT, PaymentObject.SERVICE, item_name="Занятия в студии"),
             "fallback_contact": None,
-            "max_items": 100,
         }
         return PlanSettings(**(members | given))
 
