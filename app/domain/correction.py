@@ -109,11 +109,8 @@ def plan_correction(asked: Asked, means: Means, today: date) -> CorrectionPlan |
     found += _beyond(asked, documents, means)
     if not found:
         for document in documents:
-            found += [
-                one
-                for one in findings(document.receipt, _day(asked), Limits(max_items=means.max_items))
-                if one not in found
-            ]
+            limits = Limits(max_items=means.max_items)
+            found += [one for one in findings(document.receipt, _day(asked), limits) if one not in found]
     if found:
         return Refused(tuple(found))
     return CorrectionPlan(documents, tuple(_notes(asked, documents, means)))

@@ -50,9 +50,9 @@ def limit_findings(found: list[Finding], receipt: Receipt, limits: Limits) -> No
         )
     formats = limits.ffd if receipt.correction is None else limits.corrections
     if receipt.ffd not in formats:
-        what, what_ru = (
-            ("receipts", "чеки") if receipt.correction is None else ("correction receipts", "чеки коррекции")
-        )
+        what, what_ru = "correction receipts", "чеки коррекции"
+        if receipt.correction is None:
+            what, what_ru = "receipts", "чеки"
         found.append(
             Finding(
                 "#/ffd",

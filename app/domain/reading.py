@@ -24,11 +24,10 @@ def future_finding(event: PaymentEvent, now: datetime, timezone: str) -> Finding
 
     Later on the same day it is believed, because sources that tell only the day mean its end; `comes_later` says so.
     """
+    if not comes_later(event, now):
+        return None
     zone = ZoneInfo(timezone)
-    if (
-        not comes_later(event, now)
-        or event.occurred_at.astimezone(zone).date() <= (now + _SKEW).astimezone(zone).date()
-    ):
+    if event.occurred_at.astimezone(zone).date() <= (now + _SKEW).astimezone(zone).date():
         return None
     return Finding(
         "#/occurred_at",
