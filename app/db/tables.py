@@ -326,6 +326,7 @@ receipts = Table(
     _at(),
     _at("updated_at"),
     Column("prepayment_closed", Boolean, nullable=False, server_default=text("false")),
+    _json("remarks"),
     UniqueConstraint("provider_id"),
     Index("ix_receipts_merchant_id_created_at_id", "merchant_id", "created_at", "id"),
     Index("ix_receipts_chain_id", "chain_id", postgresql_where=text("chain_id IS NOT NULL")),

@@ -1,4 +1,4 @@
-"""What a kassa's driver can carry, judged before anything is queued: a receipt beyond it would only be refused later."""
+"""What a kassa's driver can carry, judged before anything is queued: what is beyond it would be refused later."""
 
 from dataclasses import dataclass, field
 

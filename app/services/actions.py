@@ -240,7 +240,8 @@ class Actions:
         )
         match plan:
             case Planned(receipts=made, items_origin=origin):
-                await self._new_version(tx, filled_row(row, made[0], origin), made[0].customer, principal, settings)
+                filled = filled_row(row, made[0], origin, plan)
+                await self._new_version(tx, filled, made[0].customer, principal, settings)
             case Refused(findings=findings):
                 raise Invalid("this cannot become a receipt", findings)
             case Held(missing=missing):

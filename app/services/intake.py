@@ -214,12 +214,15 @@ class Intake:
         ignored = self.sales.ignored(source, kassa, event)
         if ignored is not None:
             status, reason = EventStatus.IGNORED, ignored
-        elif event.type is EventType.PAYMENT_SUCCEEDED:
+        elif event.type is not EventType.PAYMENT_SUCCEEDED:
+            if refuse and (found := self.sales.contradictions(kassa, event, at)):
+                raise refusal(found, event)
+        else:
             due = self._deadlines.of(source, branch, kassa, event, at)
             # A person or program that waits for the answer is told what is missing, and not kept waiting for it.
             waits = shape is None and source.fallback_contact is not None
             asked_until = self._deadlines.contact_until(due, at) if waits else None
-            plan = self.sales.plan(settings, source, branch, kassa, event, shape, contact_until=asked_until)
+            plan = self.sales.plan(settings, source, branch, kassa, event, shape, contact_until=asked_until, now=at)
             match plan:
                 case Planned():
                     status = EventStatus.PLANNED
@@ -228,8 +231,7 @@ class Intake:
                 case Held():
                     status, reason = EventStatus.HELD, held_failure(plan, at)
                 case Refused(findings=findings) if refuse:
-                    kind = TotalsMismatch if any(f.rule == "totals" for f in findings) else Invalid
-                    raise kind("this cannot become a receipt", findings, **_figures(event))
+                    raise refusal(findings, event)
                 case Refused(findings=findings):
                     status = EventStatus.REFUSED
                     reason = {"code": "refused", "findings": [f.detail for f in findings]}
@@ -323,6 +325,12 @@ def _repeated(event_id: UUID, *, same_content: bool) -> IntakeAnswer:
 def lacking(missing: Missing) -> Finding:
     """What is missing, said as a finding to somebody who waits for the answer."""
     return missing.finding()
+
+
+def refusal(findings: tuple[Finding, ...], event: PaymentEvent) -> Invalid:
+    """All that is wrong with a report, as the error to raise."""
+    kind = TotalsMismatch if any(f.rule == "totals" for f in findings) else Invalid
+    return kind("this cannot become a receipt", findings, **_figures(event))
 
 
 def _source_names(source: SourceRow) -> tuple[str, str, str]:

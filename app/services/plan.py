@@ -20,7 +20,7 @@ from app.domain.errors import Invalid
 from app.domain.event import EventStatus, EventType, PaymentEvent
 from app.domain.ffd import Operation
 from app.domain.lifecycle import Status
-from app.domain.plan import CONTACT_FALLBACK, Held, Planned, Refused
+from app.domain.plan import Held, Planned, Refused
 from app.domain.receipt import Receipt
 from app.infra.crypto import SecretBox
 from app.queue import work
@@ -161,8 +161,8 @@ class Planner:
             case Planned(receipts=(), notes=notes):
                 reason = {"code": "nothing_to_print", "detail": ", ".join(notes)}
                 await planned.set_event(tx, event.merchant_id, event.id, EventStatus.IGNORED.value, reason)
-            case Planned(receipts=made, items_origin=origin):
-                await self._store(tx, case, draft, made[0], origin)
+            case Planned() as plan:
+                await self._store(tx, case, draft, plan)
             case Held() as held:
                 await self._hold(tx, case, held)
             case Refused(findings=findings):
@@ -181,7 +181,7 @@ class Planner:
             case.settings, case.source, branch, kassa, case.payload, contact_until=_awaited(waiting, case.at)
         )
         match plan:
-            case Planned(receipts=made, items_origin=origin, notes=notes) if kassa is not None:
+            case Planned(receipts=made, items_origin=origin) if kassa is not None:
                 row = filled_row(
                     waiting.changed(
                         status=Status.QUEUED.value,
@@ -189,17 +189,20 @@ class Planner:
                         branch_id=branch.id if branch else None,
                         chain_id=chain.id,
                         failure=None,
-                        contact_fallback=CONTACT_FALLBACK in notes,
                     ),
                     made[0],
                     origin,
+                    plan,
                 )
                 new = self._intake.new_receipt(row, made[0].customer)
                 if not await planned.rewrite_receipt(tx, waiting, new, sequence=waiting.sequence):
                     return
                 await planned.set_event(tx, event.merchant_id, event.id, EventStatus.PLANNED.value, None)
                 await history.add(
-                    tx, event.merchant_id, TimelineEntry("filled", "planner", row.status), receipt_id=row.id
+                    tx,
+                    event.merchant_id,
+                    TimelineEntry("filled", "planner", row.status, row.remarks or {}),
+                    receipt_id=row.id,
                 )
                 await self._turns.advance(tx, chain)
             case Refused(findings=findings) if strict:
@@ -215,9 +218,9 @@ class Planner:
         """A stored receipt as a value, its buyer opened."""
         return self._stories.document(row)
 
-    async def _store(self, tx: Tx, case: _Case, draft: Draft, receipt: Receipt, origin: str) -> None:
+    async def _store(self, tx: Tx, case: _Case, draft: Draft, plan: Planned) -> None:
         """The receipt of a refund or closing, with what it takes from each payment; then whose turn it is."""
-        event, chain, kassa = case.event, case.chain, draft.kassa
+        event, chain, kassa, receipt = case.event, case.chain, draft.kassa, plan.receipts[0]
         if chain is None or kassa is None:
             raise ValueError("a planned refund has a sale")
         row = case.waiting or self._blank(case, draft.branch, kassa)
@@ -228,7 +231,7 @@ class Planner:
             chain_id=chain.id,
             failure=None,
         )
-        row = filled_row(row, receipt, origin)
+        row = filled_row(row, receipt, plan.items_origin, plan)
         new = self._intake.new_receipt(row, receipt.customer)
         if case.waiting is None:
             await planned.add_receipt(tx, new)
@@ -236,7 +239,10 @@ class Planner:
             return
         await planned.set_event(tx, event.merchant_id, event.id, EventStatus.PLANNED.value, None, chain.id)
         await history.add(
-            tx, event.merchant_id, TimelineEntry("planned", "planner", Status.QUEUED.value), receipt_id=row.id
+            tx,
+            event.merchant_id,
+            TimelineEntry("planned", "planner", Status.QUEUED.value, row.remarks or {}),
+            receipt_id=row.id,
         )
         if draft.original is not None:
             await chains.set_original(tx, chain.merchant_id, chain.id, kept(draft), draft.original.total)
@@ -274,7 +280,11 @@ class Planner:
         chain_id = chain.id if chain else None
         row = waiting or self._blank(case, None, None)
         row = row.changed(
-            status=Status.HELD.value, sequence=row.sequence + 1, failure=failure, operation=_operation(payload).code
+            status=Status.HELD.value,
+            sequence=row.sequence + 1,
+            failure=failure,
+            operation=_operation(payload).code,
+            remarks=None,
         )
         new = self._intake.new_receipt(row, payload.customer)
         if waiting is None:

@@ -15,6 +15,7 @@ from app.domain.ffd import FfdVersion, Measure, PaymentMethod, PaymentObject, Ta
 from app.domain.limits import Limits, limit_findings
 from app.domain.plan import Held, HeldReason, Refused
 from app.domain.planning import Defaults, Plan, Planned, PlanSettings, merge, plan_sale
+from app.domain.reading import comes_later, future_finding, item_findings, money_findings
 from app.domain.receipt import Receipt
 from app.domain.vat import VatRate
 from app.infra.crypto import SecretBox
@@ -22,6 +23,9 @@ from app.ports.kassa import Capabilities, KassaDriver
 from app.ports.registry import Registry
 from app.services.catalog import MerchantSettings
 from app.services.customers import open_fallback
+
+_MOSCOW = "Europe/Moscow"
+"""Whose day counts where no kassa is known yet."""
 
 Shape = Callable[[Receipt, date], Receipt]
 """Turns a planned sale, on its local day, into another kind of receipt."""
@@ -68,9 +72,41 @@ class Sales:
         shape: Shape | None = None,
         *,
         contact_until: datetime | None = None,
+        now: datetime | None = None,
     ) -> Plan:
         """What a payment becomes under these settings. `contact_until`: so long it is held for the buyer's contact
-        although the source has an address of its own to fall back to; None: it falls back at once."""
+        although the source has an address of its own to fall back to; None: it falls back at once. `now`: a payment
+        of a day that has not come is refused; None: that was judged when it was reported."""
+        plan = self._plan(settings, source, branch, kassa, event, shape, contact_until)
+        if now is None or not comes_later(event, now):
+            return plan
+        early = future_finding(event, now, _MOSCOW if kassa is None else kassa.timezone)
+        match plan:
+            case Refused(findings=findings) if early is not None:
+                return Refused((early, *findings))
+            case _ if early is not None:
+                return Refused((early,))
+            case Planned(notes=notes):
+                return replace(plan, notes=(*notes, "later_today: #/occurred_at"))
+            case _:
+                return plan
+
+    def contradictions(self, kassa: KassaRow | None, event: PaymentEvent, now: datetime) -> tuple[Finding, ...]:
+        """What is wrong with a refund or closing by itself, whatever it looks back at."""
+        early = future_finding(event, now, _MOSCOW if kassa is None else kassa.timezone)
+        found = [*money_findings(event), *item_findings(event)]
+        return tuple(found if early is None else [early, *found])
+
+    def _plan(
+        self,
+        settings: MerchantSettings,
+        source: SourceRow,
+        branch: BranchRow | None,
+        kassa: KassaRow | None,
+        event: PaymentEvent,
+        shape: Shape | None,
+        contact_until: datetime | None,
+    ) -> Plan:
         if kassa is None:
             return plan_sale(event, None, event.occurred_at.date())
         today = local_date(event.occurred_at, kassa.timezone)
