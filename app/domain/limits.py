@@ -9,7 +9,7 @@ from app.domain.receipt import Item, Receipt
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class DriverLimits:
     """The bounds of one driver; as they stand here they are those of the format with the usual 100 lines.
 
     `ffd` are the formats in which it prints, `corrections` those in which it prints correction receipts.
@@ -24,7 +24,7 @@ class Limits:
     agents: bool = True
 
 
-def limit_findings(found: list[Finding], receipt: Receipt, limits: Limits) -> None:
+def limit_findings(found: list[Finding], receipt: Receipt, limits: DriverLimits) -> None:
     """Add to `found` whatever of the receipt this driver does not carry."""
     if len(receipt.items) > limits.max_items:
         found.append(
@@ -67,7 +67,7 @@ def limit_findings(found: list[Finding], receipt: Receipt, limits: Limits) -> No
         _line(found, index, item, limits)
 
 
-def _line(found: list[Finding], index: int, item: Item, limits: Limits) -> None:
+def _line(found: list[Finding], index: int, item: Item, limits: DriverLimits) -> None:
     pointer = f"#/items/{index}"
     # An exact fraction of a power of ten has at most as many decimals as its power.
     if limits.quantity_decimals < QUANTITY_DECIMALS and item.quantity.is_finite():

@@ -24,10 +24,11 @@ from app.domain.ffd import (
     Taxation,
 )
 from app.domain.fitting import NAME_LIMIT, fit_basket
-from app.domain.limits import Limits
+from app.domain.limits import DriverLimits
+from app.domain.money import roubles
 from app.domain.plan import Held, HeldReason, Missing, Plan, Planned, Refused
 from app.domain.rates import for_method
-from app.domain.reading import item_findings, money_findings, parse_member, parse_payments
+from app.domain.reading import item_findings, money_findings, parse_member, parse_payments, untracked
 from app.domain.receipt import Customer, Item, MarkingCode, Payment, Receipt
 from app.domain.rules import contact_usable, findings
 from app.domain.text import fit
@@ -75,7 +76,7 @@ class PlanSettings:
     internet: bool
     defaults: Defaults
     fallback_contact: Customer | None
-    limits: Limits = field(default_factory=Limits)
+    limits: DriverLimits = field(default_factory=DriverLimits)
 
 
 def merge(*levels: Defaults) -> Defaults:
@@ -132,6 +133,8 @@ class _Draft:
         taxation = self._taxation()
         customer = self._customer()
         payments = parse_payments(event, PaymentKind.ELECTRONIC, self._refusals)
+        if unknown := untracked(event):
+            self._notes.append(f"prepaid_elsewhere: #/payments {roubles(unknown)}")
         items = self._items() if event.items else self._default_item()
         if not settings.place.strip():
             self._lack("place", "#", "The kassa has no place of settlement.", "У кассы нет места расчётов.")

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from app.domain.basket import discount_findings, total_of
 from app.domain.errors import Finding
-from app.domain.event import PaymentEvent
+from app.domain.event import EventPayment, EventType, PaymentEvent
 from app.domain.ffd import FfdEnum, PaymentKind
 from app.domain.money import line_amount, roubles
 from app.domain.receipt import Payment
@@ -61,6 +61,23 @@ def parse_member(kind: type[E], given: str, pointer: str, tag: int, refusals: li
             )
         )
         return None
+
+
+def offsets(event: PaymentEvent) -> list[tuple[int, EventPayment]]:
+    """The `prepaid` parts of a payment that close an earlier prepayment known here, with their place in the event."""
+    if event.type is not EventType.PAYMENT_SUCCEEDED:
+        return []
+    return [
+        (index, part)
+        for index, part in enumerate(event.payments)
+        if part.kind == PaymentKind.PREPAID.code and not part.elsewhere and (part.payment_id or event.order_id)
+    ]
+
+
+def untracked(event: PaymentEvent) -> int:
+    """Kopecks that are offset here and were received where this program knows nothing of it."""
+    whole = sum([part.amount for part in event.payments if part.kind == PaymentKind.PREPAID.code])
+    return whole - sum([part.amount for _, part in offsets(event)]) if whole else 0
 
 
 def parse_payments(event: PaymentEvent, otherwise: PaymentKind, refusals: list[Finding]) -> tuple[Payment, ...]:

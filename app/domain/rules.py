@@ -10,7 +10,7 @@ from datetime import date
 from app.domain.errors import Finding
 from app.domain.ffd import CorrectionKind, FfdVersion, PaymentKind, PaymentMethod
 from app.domain.inn import inn_valid
-from app.domain.limits import Limits, limit_findings
+from app.domain.limits import DriverLimits, limit_findings
 from app.domain.money import roubles
 from app.domain.receipt import Receipt
 from app.domain.rules_line import line_findings
@@ -22,10 +22,10 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 _PHONE = re.compile(r"\+[0-9]{10,15}")
 
 
-ANY_DRIVER = Limits()
+ANY_DRIVER = DriverLimits()
 
 
-def findings(receipt: Receipt, today: date, limits: Limits = ANY_DRIVER) -> tuple[Finding, ...]:
+def findings(receipt: Receipt, today: date, limits: DriverLimits = ANY_DRIVER) -> tuple[Finding, ...]:
     """All that is wrong with the receipt; empty when it may be sent.
 
     `today` is the local date of the settlement: it decides which VAT rates a new sale may carry. `limits` are those of

@@ -14,9 +14,9 @@ from app.domain.errors import Finding
 from app.domain.event import EventItem, PaymentEvent
 from app.domain.ffd import Measure, PaymentKind, PaymentMethod, PaymentObject
 from app.domain.fitting import NAME_LIMIT, pieces
-from app.domain.ledger import Draw, Ledger, LedgerLine, same_thing
-from app.domain.limits import Limits
-from app.domain.money import roubles
+from app.domain.ledger import Draw, Ledger, LedgerLine, part_of, same_thing
+from app.domain.limits import DriverLimits
+from app.domain.money import allocate, roubles
 from app.domain.plan import Held, HeldReason, Missing, Plan, Planned, Refused
 from app.domain.planning import Defaults, name_note, sold
 from app.domain.rates import straight, succeeding
@@ -45,7 +45,9 @@ def settlement_receipt(
     vat_on_service_day: VatRate | None,
     *,
     defaults: Defaults | None = None,
-    limits: Limits = ANY_DRIVER,
+    limits: DriverLimits = ANY_DRIVER,
+    moved: Sequence[Receipt] = (),
+    moved_back: int = 0,
 ) -> Plan:
     """The closing receipt of a prepayment, or what hinders it; a sale without prepaid lines needs none.
 
@@ -53,20 +55,28 @@ def settlement_receipt(
     pass None when the sale's rates were named by its source. It never replaces 10 % and 0 %, which belong to the
     goods; a rate named by this event wins. Without lines in the event everything open is closed as it was prepaid,
     or a part of it in proportion; an advance is closed under `defaults` (it was paid for nothing known yet).
-    Of `already_refunded` only what went back as a prepayment counts; a return of what was given opens nothing. Money
-    paid now is not part of a closing: it is a payment of its own, with its lines and `prepaid` among its payments.
+    Of `already_refunded` only what went back as a prepayment counts; a return of what was given opens nothing. `moved`
+    is what other payments offset of it already (`Ledger.of_sale`). Money paid now is not part of a closing: it is a
+    payment of its own, with its lines and `prepaid` among its payments.
     """
-    ledger = _open(sale, already_settled, already_refunded)
+    ledger = _open(sale, already_settled, already_refunded, moved, moved_back)
     return _settled(event, [ledger], sale, today, vat_on_service_day, defaults or Defaults(), limits)
 
 
 @dataclass(frozen=True, slots=True)
 class Prepaid:
-    """One payment of an order: its sale, and what was closed and returned of it since."""
+    """One payment of an order: its sale, and what was closed, returned and offset by other payments of it since."""
 
     sale: Receipt
     settled: Sequence[Receipt] = ()
     refunded: Sequence[Receipt] = ()
+    moved: Sequence[Receipt] = ()
+    moved_back: int = 0
+
+    @property
+    def open(self) -> Ledger:
+        """The prepaid lines with what can still be closed of them."""
+        return _open(self.sale, self.settled, self.refunded, self.moved, self.moved_back)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +94,7 @@ def order_settlement(
     vat_on_service_day: VatRate | None,
     *,
     defaults: Defaults | None = None,
-    limits: Limits = ANY_DRIVER,
+    limits: DriverLimits = ANY_DRIVER,
 ) -> OrderClosing:
     """One closing receipt for a shipment of an order that was prepaid in several payments, oldest first.
 
@@ -94,7 +104,7 @@ def order_settlement(
     """
     if not payments:
         raise ValueError("an order without payments has nothing to close")
-    ledgers = [_open(each.sale, each.settled, each.refunded) for each in payments]
+    ledgers = [each.open for each in payments]
     newest = payments[-1].sale
     plan = _settled(event, ledgers, newest, today, vat_on_service_day, defaults or Defaults(), limits)
     if not isinstance(plan, Planned) or not plan.receipts:
@@ -107,6 +117,22 @@ def order_settlement(
     return OrderClosing(plan, tuple(tuple(each) for each in drawn))
 
 
+def offset(lines: Sequence[Item], amount: int, ledgers: Sequence[Ledger]) -> list[list[Item]]:
+    """What a payment that gives these lines draws from prepayments of the buyer: its parts per ledger, in their order.
+
+    The sum is laid over the lines that are handed over, and each share is taken from the prepaid line which it names,
+    else from the oldest. ValueError when the ledgers hold less, or when nothing is handed over.
+    """
+    given = [item for item in lines if not item.payment_method.before_handing_over]
+    drawn: list[list[Item]] = [[] for _ in ledgers]
+    draw = Draw(ledgers)
+    for item, part in zip(given, allocate(amount, [item.amount for item in given]), strict=True):
+        if part:
+            for owner, share in draw.take(part_of(item, part)):
+                drawn[owner].append(share)
+    return drawn
+
+
 def _settled(
     event: PaymentEvent,
     ledgers: Sequence[Ledger],
@@ -114,7 +140,7 @@ def _settled(
     today: date,
     vat: VatRate | None,
     defaults: Defaults,
-    limits: Limits,
+    limits: DriverLimits,
 ) -> Plan:
     refusals = [*money_findings(event), *item_findings(event)]
     payments = parse_payments(event, PaymentKind.PREPAID, refusals)
@@ -172,8 +198,14 @@ def _joined(group: Sequence[Item]) -> list[Item]:
     return pieces(replace(group[0], price=price, amount=amount), amount)[0]
 
 
-def _open(sale: Receipt, already_settled: Sequence[Receipt], already_refunded: Sequence[Receipt]) -> Ledger:
-    return Ledger.of_sale(sale, [*already_settled, *already_refunded]).open
+def _open(
+    sale: Receipt,
+    already_settled: Sequence[Receipt],
+    already_refunded: Sequence[Receipt],
+    moved: Sequence[Receipt] = (),
+    moved_back: int = 0,
+) -> Ledger:
+    return Ledger.of_sale(sale, [*already_settled, *already_refunded], moved, moved_back).open
 
 
 class _Closing:

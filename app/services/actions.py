@@ -5,8 +5,7 @@ table of transitions allows. None of them can print a second document for what m
 """
 
 import json
-from dataclasses import replace
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -22,11 +21,11 @@ from app.domain.identity import provider_id
 from app.domain.lifecycle import Happening, IllegalTransition, MessageType, Status, Step, allowed, step
 from app.domain.plan import Held, Planned, Refused
 from app.domain.qr import qr_text
-from app.domain.receipt import CorrectionBasis, Customer, FiscalData, Receipt
-from app.domain.rules import findings as judge
+from app.domain.receipt import Customer, FiscalData
 from app.queue import lanes, work
 from app.queue.jobs import FOLLOW_UP, RECEIPT_ORDERS, JobKind
 from app.queue.tell import tell
+from app.services.by_hand import manual_event, manual_shape, shaped
 from app.services.catalog import Catalog, MerchantSettings
 from app.services.customers import open_customer, open_event, seal_event
 from app.services.intake import Intake, lacking
@@ -236,7 +235,7 @@ class Actions:
             kassa,
             event,
             # What was made by hand keeps its operation and, if it corrects, its basis.
-            lambda receipt, today: self._shaped(receipt, today, before.operation, before.correction),
+            lambda receipt, today: shaped(receipt, today, before.operation, before.correction),
         )
         match plan:
             case Planned(receipts=made, items_origin=origin):
@@ -337,20 +336,9 @@ class Actions:
         """A receipt made by hand, through the same pipeline and checks; its identity is its Idempotency-Key."""
         source_id = await self._intake.source_of(principal, merchant_id, None)
         answer = await self._intake.accept(
-            merchant_id,
-            source_id,
-            replace(event, type=EventType.PAYMENT_SUCCEEDED, external_id=f"manual:{key}"),
-            principal.actor,
-            shape=lambda receipt, today: self._shaped(receipt, today, operation, None),
+            merchant_id, source_id, manual_event(event, key), principal.actor, shape=manual_shape(operation)
         )
         return answer.event_id
-
-    def _shaped(self, receipt: Receipt, today: date, operation: Operation, basis: CorrectionBasis | None) -> Receipt:
-        shaped = replace(receipt, operation=operation, correction=basis)
-        found = judge(shaped, today)
-        if found:
-            raise Invalid("this cannot become a receipt", found)
-        return shaped
 
     async def _locked(self, tx: Tx, merchant_id: UUID, receipt_id: UUID) -> ReceiptRow:
         """The receipt under its chain's lock and its own."""

@@ -5,9 +5,10 @@ The sale is a payment of ours, all payments of an order, or a receipt that anoth
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from uuid import UUID
 
-from app.db.repos import chains, planned
+from app.db.repos import chains, planned, prepayments
 from app.db.repos.chains import Chain
 from app.db.repos.events import EventRow
 from app.db.repos.receipts import ReceiptRow
@@ -16,19 +17,22 @@ from app.db.unit_of_work import Tx
 from app.domain.causes import Who
 from app.domain.codec import receipt_to_json
 from app.domain.errors import Finding
-from app.domain.event import EventType, PaymentEvent
+from app.domain.event import EventPayment, EventType, PaymentEvent
+from app.domain.ffd import PaymentKind
 from app.domain.lifecycle import BLOCKING, Status
+from app.domain.money import roubles
 from app.domain.plan import Held, HeldReason, Missing, Plan, Planned, Refused
 from app.domain.planning import plan_sale
+from app.domain.reading import offsets
 from app.domain.receipt import Customer, Item, Receipt
 from app.domain.refund import refund_receipt
-from app.domain.settlement import Prepaid, order_settlement, settlement_receipt
+from app.domain.settlement import Prepaid, offset, order_settlement, settlement_receipt
 from app.infra.crypto import SecretBox
 from app.infra.ids import new_id
 from app.services.catalog import MerchantSettings
 from app.services.customers import open_event
 from app.services.sales import Sales, local_date
-from app.services.story import NOT_COUNTED, Stories, Story, closings, original_of, refunds
+from app.services.story import NOT_COUNTED, Stories, Story, closings, moved, original_of, refunds
 from app.services.turns import SALE_NOT_FISCALIZED
 
 _ON_THE_WAY = BLOCKING - {Status.NEEDS_ATTENTION}
@@ -44,7 +48,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A plan and where it is printed; `drawn` are the lines taken from each payment by the closing of an order.
+    """A plan and where it is printed; `drawn` are the lines taken from each payment by what closes it.
 
     `original` is a sale printed elsewhere that is told for the first time.
     """
@@ -87,22 +91,26 @@ class LookBack:
             key = chains.document_key(payload.original.fn, payload.original.fd)
             target = await chains.of_document(tx, merchant_id, payload.original.fn, payload.original.fd)
             target = target or await chains.ensure(tx, merchant_id, key, new_id())
+        elif found_offsets := offsets(payload):
+            payments = await self._offset_payments(tx, event, found_offsets)
         elif closes_order(event):
             target = await chains.ensure(tx, merchant_id, chains.order_key(event.order_id or ""), new_id())
             payments = await chains.of_order(tx, merchant_id, event.order_id or "")
+        if sold_in is not None and payload.type is EventType.REFUND_SUCCEEDED and _by_offset(payload):
+            payments = await prepayments.drawn_in(tx, merchant_id, sold_in)
         found = {}
         for chain_id in sorted({one for one in (event.chain_id, target, *payments) if one is not None}):
             chain = await chains.lock(tx, merchant_id, chain_id)
             if chain is not None:
                 found[chain_id] = chain
         home = None if target is None else found.get(target)
-        if closes_order(event) and payload.original is None:
+        if offsets(payload) or (closes_order(event) and payload.original is None):
             return Scope(home, tuple(found[one] for one in payments if one in found))
         return Scope(home, () if home is None else (home,))
 
     async def too_early(self, tx: Tx, event: EventRow, scope: Scope) -> bool:
-        """Whether a payment of the order is still on its way: its closing waits until it is printed."""
-        if not closes_order(event):
+        """Whether a prepayment is still on its way: what closes it waits until it is printed."""
+        if not closes_order(event) and event.type != EventType.PAYMENT_SUCCEEDED.value:
             return False
         stories = [await self._stories.read(tx, chain) for chain in scope.payments]
         return any(story.sale is not None and Status(story.sale.status) in _ON_THE_WAY for story in stories)
@@ -117,6 +125,8 @@ class LookBack:
         scope: Scope,
     ) -> Draft:
         """What the event becomes; a switched-off kassa, or a sale without a receipt, holds it."""
+        if payload.type is EventType.PAYMENT_SUCCEEDED:
+            return await self._offset(tx, settings, source, event, payload, scope)
         if closes_order(event) and payload.original is None:
             return await self._order(tx, settings, source, event, payload, scope)
         if scope.home is None:
@@ -141,10 +151,22 @@ class LookBack:
         kassa, branch, receipt = place
         taken = refunds(story, besides=event.id)
         closed = closings(story, besides=event.id)
+        offset_of_it, back_again = moved(story, besides=event.id)
         today = local_date(payload.occurred_at, receipt.timezone)
         compiled = self._sales.plan_settings(settings, source, branch, kassa)
         if payload.type is EventType.REFUND_SUCCEEDED:
-            plan = refund_receipt(payload, receipt, [*taken, *closed], today, limits=compiled.limits)
+            plan = refund_receipt(
+                payload,
+                receipt,
+                [*taken, *closed],
+                today,
+                limits=compiled.limits,
+                moved=offset_of_it,
+                moved_back=back_again,
+            )
+            if isinstance(plan, Planned) and _by_offset(payload):
+                back = await self._given_back(tx, story, plan.receipts[0], event.id)
+                return Draft(plan, kassa, branch, back, told)
         else:
             rate = None if await self._named_rate(tx, sold.row) else compiled.defaults.vat
             plan = settlement_receipt(
@@ -156,8 +178,93 @@ class LookBack:
                 rate,
                 defaults=compiled.defaults,
                 limits=compiled.limits,
+                moved=offset_of_it,
+                moved_back=back_again,
             )
         return Draft(plan, kassa, branch, original=told)
+
+    async def _offset_payments(self, tx: Tx, event: EventRow, found: Sequence[tuple[int, EventPayment]]) -> list[UUID]:
+        """The chains that a payment may offset: those it names, and the others of its order."""
+        named = [
+            await chains.of_payment(tx, event.merchant_id, event.source_id, part.payment_id)
+            for _, part in found
+            if part.payment_id is not None
+        ]
+        of_order = []
+        if event.order_id is not None and any(part.payment_id is None for _, part in found):
+            of_order = await chains.of_order(tx, event.merchant_id, event.order_id)
+        return [one for one in dict.fromkeys([*named, *of_order]) if one is not None and one != event.chain_id]
+
+    async def _offset(
+        self,
+        tx: Tx,
+        settings: MerchantSettings,
+        source: SourceRow,
+        event: EventRow,
+        payload: PaymentEvent,
+        scope: Scope,
+    ) -> Draft:
+        """A payment of which a part was received before: it is printed as any other, and closes those prepayments."""
+        branch, kassa = self._sales.place_of(settings, source, payload)
+        plan = self._sales.plan(settings, source, branch, kassa, payload)
+        if not isinstance(plan, Planned):
+            return Draft(plan, kassa, branch)
+        stories = [await self._stories.read(tx, chain) for chain in scope.payments]
+        stories.sort(key=lambda story: [(row.created_at, row.id) for row in story.rows[:1]])
+        open_ones = {
+            story.chain.id: Prepaid(
+                sold.receipt,
+                closings(story, besides=event.id),
+                refunds(story, besides=event.id),
+                *moved(story, besides=event.id),
+            ).open
+            for story in stories
+            if (sold := self._sold(story)) is not None and (sold.row is None or _printed(sold.row))
+        }
+        drawn: dict[UUID, list[Item]] = {}
+        notes = list(plan.notes)
+        # What names its payment comes first, so that what names none takes only from the rest.
+        for index, part in sorted(offsets(payload), key=lambda one: one[1].payment_id is None):
+            pointer = f"#/payments/{index}"
+            if part.payment_id is None:
+                ledgers = {one: ledger for one, ledger in open_ones.items() if ledger.lines}
+                if not ledgers:
+                    notes.append(f"prepaid_elsewhere: {pointer} {roubles(part.amount)}")
+                    continue
+            else:
+                named = await chains.of_payment(tx, event.merchant_id, event.source_id, part.payment_id)
+                if named is None or named not in open_ones:
+                    return Draft(_not_prepaid_yet(pointer, unknown=named is None), kassa, branch)
+                ledgers = {named: open_ones[named]}
+            left = sum(ledger.left for ledger in ledgers.values())
+            if part.amount > left:
+                return Draft(_prepaid_exceeds(pointer, part.amount, left), kassa, branch)
+            for one, lines in zip(
+                ledgers, offset(plan.receipts[0].items, part.amount, list(ledgers.values())), strict=True
+            ):
+                drawn.setdefault(one, []).extend(lines)
+        found = {one: tuple(lines) for one, lines in drawn.items() if lines}
+        return Draft(replace(plan, notes=tuple(notes)), kassa, branch, found)
+
+    async def _given_back(self, tx: Tx, story: Story, refund: Receipt, event_id: UUID) -> dict[UUID, tuple[Item, ...]]:
+        """Of a return by offset: what it gives back to the prepayments that its sale had offset, the newest first.
+
+        The lines carry negative sums: they are open again there.
+        """
+        rest = refund.paid(PaymentKind.PREPAID)
+        parts = await prepayments.parts_of(tx, story.chain.merchant_id, [row.id for row in story.counted])
+        used: dict[UUID, int] = {}
+        for part in parts:
+            if part.event_id != event_id:
+                used[part.chain_id] = used.get(part.chain_id, 0) + part.amount
+        back: dict[UUID, tuple[Item, ...]] = {}
+        for payment, amount in reversed(used.items()):
+            given = min(rest, amount)
+            if given > 0:
+                item = replace(refund.items[0], quantity=Decimal(1), price=given, amount=-given)
+                back[payment] = (item,)
+                rest -= given
+        return back
 
     async def _order(
         self,
@@ -188,6 +295,7 @@ class LookBack:
                 receipt if sold is newest else sold.receipt,
                 closings(story, besides=event.id),
                 refunds(story, besides=event.id),
+                *moved(story, besides=event.id),
             )
             for story, sold in payments
         ]
@@ -285,6 +393,31 @@ class LookBack:
         if event is None:
             return False
         return any(item.vat for item in open_event(self._box, event.merchant_id, event.id, event.payload).items)
+
+
+def _by_offset(payload: PaymentEvent) -> bool:
+    return any(part.kind == PaymentKind.PREPAID.code for part in payload.payments)
+
+
+def _not_prepaid_yet(pointer: str, *, unknown: bool) -> Held:
+    reason = HeldReason.PAYMENT_UNKNOWN if unknown else HeldReason.SALE_NOT_FISCALIZED
+    missing = Missing(
+        "payment_id",
+        f"{pointer}/payment_id",
+        "The payment that is offset here has no receipt yet; this one goes on by itself when it has.",
+        "У платежа, который здесь зачитывается, ещё нет чека; этот чек продолжится сам, когда он появится.",
+    )
+    return Held(reason, (missing,))
+
+
+def _prepaid_exceeds(pointer: str, wanted: int, left: int) -> Held:
+    missing = Missing(
+        "prepaid_exceeds",
+        f"{pointer}/amount",
+        f"{roubles(wanted)} is offset, but {roubles(left)} of the prepayment is open.",
+        f"К зачёту {roubles(wanted)} руб., а открыто {roubles(left)} руб. предоплаты.",
+    )
+    return Held(HeldReason.SETTLEMENT_EXCEEDS_PREPAYMENT, (missing,), limit=left)
 
 
 def closes_order(event: EventRow) -> bool:

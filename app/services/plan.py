@@ -21,6 +21,7 @@ from app.domain.event import EventStatus, EventType, PaymentEvent
 from app.domain.ffd import Operation
 from app.domain.lifecycle import Status
 from app.domain.plan import Held, Planned, Refused
+from app.domain.reading import offsets
 from app.domain.receipt import Receipt
 from app.infra.crypto import SecretBox
 from app.queue import work
@@ -30,7 +31,7 @@ from app.services.customers import open_event
 from app.services.intake import Intake
 from app.services.look_back import Draft, LookBack, as_held, kept, lines_json
 from app.services.receipt_rows import blank_row, filled_row
-from app.services.story import Stories
+from app.services.story import Stories, offsets_others
 from app.services.turns import Turns
 from app.services.views import held_failure
 
@@ -107,16 +108,17 @@ class Planner:
 
     async def release_chain(self, tx: Tx, chain: Chain, settings: MerchantSettings) -> None:
         """The work of a release under a lock that the caller holds."""
-        for row in await receipts.of_chain(tx, chain.merchant_id, chain.id):
+        rows = await receipts.of_chain(tx, chain.merchant_id, chain.id)
+        for row in rows:
             if row.status != Status.HELD.value or row.event_id is None:
                 continue
             event = await planned.event(tx, row.event_id)
-            if event is not None and event.type != EventType.PAYMENT_SUCCEEDED.value:
+            if event is not None and (event.type != EventType.PAYMENT_SUCCEEDED.value or offsets(self._payload(event))):
                 await self.plan_event(tx, event, settings)
         # What was planned just now may have told the chain what it sold.
         present = await chains.lock(tx, chain.merchant_id, chain.id)
         await self._turns.advance(tx, present or chain)
-        if chain.of_order:
+        if chain.of_order or any(offsets_others(row) for row in rows):
             await self._turns.recount_drawn(tx, chain)
 
     async def recount_and_advance(self, tx: Tx, chain_id: UUID, settings: MerchantSettings) -> None:
@@ -128,8 +130,8 @@ class Planner:
         if chain is None:
             return
         drawn_on = [chain]
-        if chain.of_order:
-            rows = await receipts.of_chain(tx, chain.merchant_id, chain.id)
+        rows = await receipts.of_chain(tx, chain.merchant_id, chain.id)
+        if chain.of_order or any(offsets_others(row) for row in rows):
             for one in await prepayments.drawn_by(tx, chain.merchant_id, [row.id for row in rows]):
                 payment = await chains.lock(tx, chain.merchant_id, one)
                 drawn_on += [] if payment is None else [payment]
@@ -153,7 +155,7 @@ class Planner:
             return
         source = settings.sources[event.source_id]
         case = _Case(event, payload, source, settings, scope.home, waiting, await database_now(tx))
-        if event.type == EventType.PAYMENT_SUCCEEDED.value:
+        if event.type == EventType.PAYMENT_SUCCEEDED.value and not offsets(payload):
             await self._sale_again(tx, case, strict=strict)
             return
         draft = await self._look_back.plan(tx, settings, source, event, payload, scope)

@@ -10,12 +10,12 @@ from app.db.repos.settings import BranchRow, KassaRow, SourceRow
 from app.domain.basket import ZeroLines
 from app.domain.causes import Who
 from app.domain.errors import Finding
-from app.domain.event import PaymentEvent
+from app.domain.event import EventType, PaymentEvent
 from app.domain.ffd import FfdVersion, Measure, PaymentMethod, PaymentObject, Taxation
-from app.domain.limits import Limits, limit_findings
+from app.domain.limits import DriverLimits, limit_findings
 from app.domain.plan import Held, HeldReason, Refused
 from app.domain.planning import Defaults, Plan, Planned, PlanSettings, merge, plan_sale
-from app.domain.reading import comes_later, future_finding, item_findings, money_findings
+from app.domain.reading import comes_later, future_finding, item_findings, money_findings, offsets
 from app.domain.receipt import Receipt
 from app.domain.vat import VatRate
 from app.infra.crypto import SecretBox
@@ -91,6 +91,10 @@ class Sales:
             case _:
                 return plan
 
+    def looks_back(self, event: PaymentEvent) -> bool:
+        """Whether it is planned under the lock of what it looks back at: a refund, a closing, an offset."""
+        return event.type is not EventType.PAYMENT_SUCCEEDED or bool(event.payments and offsets(event))
+
     def contradictions(self, kassa: KassaRow | None, event: PaymentEvent, now: datetime) -> tuple[Finding, ...]:
         """What is wrong with a refund or closing by itself, whatever it looks back at."""
         early = future_finding(event, now, _MOSCOW if kassa is None else kassa.timezone)
@@ -156,9 +160,9 @@ class Sales:
         )
 
 
-def limits_of(can: Capabilities) -> Limits:
+def limits_of(can: Capabilities) -> DriverLimits:
     """What a driver declares that a receipt may hold."""
-    return Limits(
+    return DriverLimits(
         max_items=can.max_items,
         quantity_decimals=can.quantity_decimals,
         ffd=can.ffd,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from app.domain.causes import Who, cause
 from app.domain.event import EventPayment
 from app.domain.ffd import Measure, PaymentKind, PaymentMethod, PaymentObject, Taxation
-from app.domain.limits import Limits
+from app.domain.limits import DriverLimits
 from app.domain.money import line_amount
 from app.domain.planning import Defaults, Held, HeldReason, Planned, Refused, merge, plan_sale
 from app.domain.receipt import Customer, MarkingCode, Payment, Receipt
@@ -404,7 +404,7 @@ def test_planned_state_of_a_marked_piece(
 
 def test_more_lines_than_the_kassa_takes(make_event: Make, make_line: Make, make_settings: Make, today: date) -> None:
     event = make_event(*[make_line() for _ in range(3)])
-    assert refused(plan_sale(event, make_settings(limits=Limits(max_items=2)), today)) == [
+    assert refused(plan_sale(event, make_settings(limits=DriverLimits(max_items=2)), today)) == [
         ("too_many_items", "#/items")
     ]
 
