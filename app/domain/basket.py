@@ -149,6 +149,18 @@ def discount_findings(event: PaymentEvent) -> Iterable[Finding]:
         )
 
 
+def zero_line(index: int) -> Finding:
+    """The finding about a line that costs nothing where the settings refuse such lines."""
+    return Finding(
+        f"#/items/{index}/amount",
+        "zero_line",
+        "The line costs nothing, and the settings refuse such lines.",
+        "Строка ничего не стоит, а по настройкам такие строки не принимаются.",
+        1079,
+        "Leave the line out, or set zero_lines among the defaults to drop or kopeck.",
+    )
+
+
 def _own(index: int, item: EventItem) -> Iterable[Finding]:
     pointer = f"#/items/{index}/discount"
     less = item.discount or 0

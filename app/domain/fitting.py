@@ -49,6 +49,12 @@ def fit_basket(lines: Sequence[tuple[Item, int]], most: int) -> list[tuple[list[
     return made
 
 
+def name_note(pointer: str, changes: tuple[str, ...]) -> str:
+    """How a name was made printable; a part that was lost is worth a look."""
+    lost = "truncated" in changes or "dropped" in changes
+    return f"{'name_cut' if lost else 'name_fitted'}: {pointer} {', '.join(changes)}"
+
+
 def _as_one(like: Item, amount: int) -> Item:
     """The line as one unit that costs `amount`, its real quantity told in the name."""
     suffix = f" ({quantity_text(like.quantity)} {like.measure.ru})"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from decimal import Decimal
 
-from app.domain.basket import Adjustment, NetLine, ZeroLines, net_lines, with_kopecks
+from app.domain.basket import Adjustment, NetLine, ZeroLines, net_lines, with_kopecks, zero_line
 from app.domain.causes import Who
 from app.domain.errors import Finding
 from app.domain.event import EventItem, PaymentEvent
@@ -23,7 +23,7 @@ from app.domain.ffd import (
     PaymentObject,
     Taxation,
 )
-from app.domain.fitting import NAME_LIMIT, fit_basket
+from app.domain.fitting import NAME_LIMIT, fit_basket, name_note
 from app.domain.limits import DriverLimits
 from app.domain.money import roubles
 from app.domain.plan import Held, HeldReason, Missing, Plan, Planned, Refused
@@ -236,7 +236,7 @@ class _Draft:
         free = [index for index, net in enumerate(nets) if net.amount == 0]
         match self._defaults.zero_lines:
             case ZeroLines.REFUSE:
-                self._refusals += [_zero_line(index) for index in free]
+                self._refusals += [zero_line(index) for index in free]
             case ZeroLines.KOPECK if not self._refusals:
                 nets = with_kopecks(nets)
                 self._notes += [f"kopeck_on_free_line: #/items/{index}" for index in free if nets[index].amount]
@@ -435,23 +435,6 @@ _OF_SUMS = frozenset(
     }
 )
 """Rules that say nothing new of a report whose sums are not settled, and the one that is the settings' own fault."""
-
-
-def name_note(pointer: str, changes: tuple[str, ...]) -> str:
-    """How a name was made printable; a part that was lost is worth a look."""
-    lost = "truncated" in changes or "dropped" in changes
-    return f"{'name_cut' if lost else 'name_fitted'}: {pointer} {', '.join(changes)}"
-
-
-def _zero_line(index: int) -> Finding:
-    return Finding(
-        f"#/items/{index}/amount",
-        "zero_line",
-        "The line costs nothing, and the settings refuse such lines.",
-        "Строка ничего не стоит, а по настройкам такие строки не принимаются.",
-        1079,
-        "Leave the line out, or set zero_lines among the defaults to drop or kopeck.",
-    )
 
 
 def sold(marking: MarkingCode, measure: Measure, method: PaymentMethod) -> MarkingCode:

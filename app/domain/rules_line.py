@@ -188,7 +188,7 @@ def _object(found: list[Finding], pointer: str, item: Item, receipt: Receipt) ->
                 "Use a kassa with FFD 1.2.",
             )
         )
-    if item.marking is not None and item.payment_object not in _MARKED:
+    if item.marking is not None and item.payment_object not in _MARKED and not receipt.operation.is_refund:
         found.append(
             Finding(
                 f"{pointer}/marking_code",

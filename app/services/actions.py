@@ -14,11 +14,12 @@ from app.db.repos import chains, history, planned, receipts
 from app.db.repos.receipts import ReceiptRow
 from app.db.unit_of_work import Database, Tx, database_now
 from app.domain.codec import event_from_json, event_to_json, fiscal_to_json
-from app.domain.errors import Conflict, Invalid, NotFound, PreconditionFailed
+from app.domain.errors import Conflict, Finding, Invalid, NotFound, PreconditionFailed, RefundExceedsPayment
 from app.domain.event import EventItem, EventStatus, EventType, PaymentEvent
 from app.domain.ffd import Operation
 from app.domain.identity import provider_id
 from app.domain.lifecycle import Happening, IllegalTransition, MessageType, Status, Step, allowed, step
+from app.domain.money import roubles
 from app.domain.plan import Held, Planned, Refused
 from app.domain.qr import qr_text
 from app.domain.receipt import Customer, FiscalData
@@ -316,10 +317,13 @@ class Actions:
         left = row.total if chain is None else chain.sold - chain.refunded
         if amount is None and not items and left <= 0:
             raise Conflict("nothing is left of this sale that could be refunded", current_state=row.status)
+        wanted = amount if amount is not None else sum(item.amount for item in items) or left
+        if wanted > left:
+            raise RefundExceedsPayment("more is asked back than is left of the sale", (_beyond(left),), refundable=left)
         event = PaymentEvent(
             type=EventType.REFUND_SUCCEEDED,
             external_id=f"refund:{key}",
-            amount=amount if amount is not None else sum(item.amount for item in items) or left,
+            amount=wanted,
             occurred_at=await self._database.now(),
             # A closing is refunded as what it closed: its payment.
             payment_id=row.external_id if chain is None else chain.payment_id,
@@ -436,6 +440,17 @@ def _changed(before: PaymentEvent, changes: dict[str, Any]) -> PaymentEvent:
         else:
             stored[name] = value
     return event_from_json(json.loads(json.dumps(stored)))
+
+
+def _beyond(left: int) -> Finding:
+    return Finding(
+        "#/amount",
+        "refund_exceeds",
+        f"At most {roubles(left)} is left of this sale.",
+        f"От этой продажи осталось не больше {roubles(left)} руб.",
+        1020,
+        "Return what is left, or look at the refunds that were made already.",
+    )
 
 
 def _conflict(status: Status, what: str, states: tuple[str, ...]) -> Conflict:

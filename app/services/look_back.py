@@ -5,7 +5,6 @@ The sale is a payment of ours, all payments of an order, or a receipt that anoth
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from uuid import UUID
 
 from app.db.repos import chains, planned, prepayments
@@ -17,22 +16,22 @@ from app.db.unit_of_work import Tx
 from app.domain.causes import Who
 from app.domain.codec import receipt_to_json
 from app.domain.errors import Finding
-from app.domain.event import EventPayment, EventType, PaymentEvent
-from app.domain.ffd import PaymentKind
+from app.domain.event import EventType, PaymentEvent
 from app.domain.lifecycle import BLOCKING, Status
-from app.domain.money import roubles
 from app.domain.plan import Held, HeldReason, Missing, Plan, Planned, Refused
 from app.domain.planning import plan_sale
 from app.domain.reading import offsets
 from app.domain.receipt import Customer, Item, Receipt
 from app.domain.refund import refund_receipt
-from app.domain.settlement import Prepaid, offset, order_settlement, settlement_receipt
+from app.domain.settlement import Prepaid, order_settlement, settlement_receipt
 from app.infra.crypto import SecretBox
 from app.infra.ids import new_id
 from app.services.catalog import MerchantSettings
 from app.services.customers import open_event
+from app.services.offsets import Offsets, by_offset
 from app.services.sales import Sales, local_date
-from app.services.story import NOT_COUNTED, Stories, Story, closings, moved, original_of, refunds
+from app.services.sold import Sold, printed, sold_in
+from app.services.story import Stories, closings, moved, refunds
 from app.services.turns import SALE_NOT_FISCALIZED
 
 _ON_THE_WAY = BLOCKING - {Status.NEEDS_ATTENTION}
@@ -60,16 +59,6 @@ class Draft:
     original: Receipt | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Sold:
-    """A sale as it was printed, on which kassa, and for which branch."""
-
-    receipt: Receipt
-    kassa_id: UUID
-    branch_id: UUID | None
-    row: ReceiptRow | None = None
-
-
 class LookBack:
     """Plans refunds and closings."""
 
@@ -77,27 +66,28 @@ class LookBack:
         self._sales = sales
         self._stories = stories
         self._box = box
+        self._offsets = Offsets(sales, stories)
 
     async def lock(self, tx: Tx, event: EventRow, payload: PaymentEvent) -> Scope:
         """Lock the event's own chain and those that it looks back at, in order of id."""
         merchant_id, target = event.merchant_id, event.chain_id
         payments: list[UUID] = []
-        sold_in = None
+        known = None
         if event.payment_id is not None:
-            sold_in = await chains.of_payment(tx, merchant_id, event.source_id, event.payment_id)
-        if sold_in is not None:
-            target = sold_in
+            known = await chains.of_payment(tx, merchant_id, event.source_id, event.payment_id)
+        if known is not None:
+            target = known
         elif payload.original is not None:
             key = chains.document_key(payload.original.fn, payload.original.fd)
             target = await chains.of_document(tx, merchant_id, payload.original.fn, payload.original.fd)
             target = target or await chains.ensure(tx, merchant_id, key, new_id())
         elif found_offsets := offsets(payload):
-            payments = await self._offset_payments(tx, event, found_offsets)
+            payments = await self._offsets.payments(tx, event, found_offsets)
         elif closes_order(event):
             target = await chains.ensure(tx, merchant_id, chains.order_key(event.order_id or ""), new_id())
             payments = await chains.of_order(tx, merchant_id, event.order_id or "")
-        if sold_in is not None and payload.type is EventType.REFUND_SUCCEEDED and _by_offset(payload):
-            payments = await prepayments.drawn_in(tx, merchant_id, sold_in)
+        if known is not None and payload.type is EventType.REFUND_SUCCEEDED and by_offset(payload):
+            payments = await prepayments.drawn_in(tx, merchant_id, known)
         found = {}
         for chain_id in sorted({one for one in (event.chain_id, target, *payments) if one is not None}):
             chain = await chains.lock(tx, merchant_id, chain_id)
@@ -126,22 +116,23 @@ class LookBack:
     ) -> Draft:
         """What the event becomes; a switched-off kassa, or a sale without a receipt, holds it."""
         if payload.type is EventType.PAYMENT_SUCCEEDED:
-            return await self._offset(tx, settings, source, event, payload, scope)
+            plan, kassa, branch, drawn = await self._offsets.plan(tx, settings, source, event, payload, scope.payments)
+            return Draft(plan, kassa, branch, drawn)
         if closes_order(event) and payload.original is None:
             return await self._order(tx, settings, source, event, payload, scope)
         if scope.home is None:
             return Draft(_unknown(event))
         story = await self._stories.read(tx, scope.home)
         told = None
-        sold = self._sold(story)
+        sold = sold_in(self._stories, story)
         if sold is None and payload.original is not None:
             found = self._original(settings, source, payload, scope.home)
-            if not isinstance(found, _Sold):
+            if not isinstance(found, Sold):
                 return Draft(found)
             sold, told = found, found.receipt
         elif sold is not None and sold.row is None and payload.original is not None and payload.original.items:
             again = self._original(settings, source, payload, scope.home)
-            if not isinstance(again, _Sold) or again.receipt.items != sold.receipt.items:
+            if not isinstance(again, Sold) or again.receipt.items != sold.receipt.items:
                 return Draft(Held(HeldReason.DATA_MISSING, (_ORIGINAL_DIFFERS,)))
         if sold is None:
             return Draft(_unknown(event) if story.sale is None else _not_fiscalized())
@@ -164,8 +155,8 @@ class LookBack:
                 moved=offset_of_it,
                 moved_back=back_again,
             )
-            if isinstance(plan, Planned) and _by_offset(payload):
-                back = await self._given_back(tx, story, plan.receipts[0], event.id)
+            if isinstance(plan, Planned) and by_offset(payload):
+                back = await self._offsets.given_back(tx, story, plan.receipts[0], event.id)
                 return Draft(plan, kassa, branch, back, told)
         else:
             rate = None if await self._named_rate(tx, sold.row) else compiled.defaults.vat
@@ -183,89 +174,6 @@ class LookBack:
             )
         return Draft(plan, kassa, branch, original=told)
 
-    async def _offset_payments(self, tx: Tx, event: EventRow, found: Sequence[tuple[int, EventPayment]]) -> list[UUID]:
-        """The chains that a payment may offset: those it names, and the others of its order."""
-        named = [
-            await chains.of_payment(tx, event.merchant_id, event.source_id, part.payment_id)
-            for _, part in found
-            if part.payment_id is not None
-        ]
-        of_order = []
-        if event.order_id is not None and any(part.payment_id is None for _, part in found):
-            of_order = await chains.of_order(tx, event.merchant_id, event.order_id)
-        return [one for one in dict.fromkeys([*named, *of_order]) if one is not None and one != event.chain_id]
-
-    async def _offset(
-        self,
-        tx: Tx,
-        settings: MerchantSettings,
-        source: SourceRow,
-        event: EventRow,
-        payload: PaymentEvent,
-        scope: Scope,
-    ) -> Draft:
-        """A payment of which a part was received before: it is printed as any other, and closes those prepayments."""
-        branch, kassa = self._sales.place_of(settings, source, payload)
-        plan = self._sales.plan(settings, source, branch, kassa, payload)
-        if not isinstance(plan, Planned):
-            return Draft(plan, kassa, branch)
-        stories = [await self._stories.read(tx, chain) for chain in scope.payments]
-        stories.sort(key=lambda story: [(row.created_at, row.id) for row in story.rows[:1]])
-        open_ones = {
-            story.chain.id: Prepaid(
-                sold.receipt,
-                closings(story, besides=event.id),
-                refunds(story, besides=event.id),
-                *moved(story, besides=event.id),
-            ).open
-            for story in stories
-            if (sold := self._sold(story)) is not None and (sold.row is None or _printed(sold.row))
-        }
-        drawn: dict[UUID, list[Item]] = {}
-        notes = list(plan.notes)
-        # What names its payment comes first, so that what names none takes only from the rest.
-        for index, part in sorted(offsets(payload), key=lambda one: one[1].payment_id is None):
-            pointer = f"#/payments/{index}"
-            if part.payment_id is None:
-                ledgers = {one: ledger for one, ledger in open_ones.items() if ledger.lines}
-                if not ledgers:
-                    notes.append(f"prepaid_elsewhere: {pointer} {roubles(part.amount)}")
-                    continue
-            else:
-                named = await chains.of_payment(tx, event.merchant_id, event.source_id, part.payment_id)
-                if named is None or named not in open_ones:
-                    return Draft(_not_prepaid_yet(pointer, unknown=named is None), kassa, branch)
-                ledgers = {named: open_ones[named]}
-            left = sum(ledger.left for ledger in ledgers.values())
-            if part.amount > left:
-                return Draft(_prepaid_exceeds(pointer, part.amount, left), kassa, branch)
-            for one, lines in zip(
-                ledgers, offset(plan.receipts[0].items, part.amount, list(ledgers.values())), strict=True
-            ):
-                drawn.setdefault(one, []).extend(lines)
-        found = {one: tuple(lines) for one, lines in drawn.items() if lines}
-        return Draft(replace(plan, notes=tuple(notes)), kassa, branch, found)
-
-    async def _given_back(self, tx: Tx, story: Story, refund: Receipt, event_id: UUID) -> dict[UUID, tuple[Item, ...]]:
-        """Of a return by offset: what it gives back to the prepayments that its sale had offset, the newest first.
-
-        The lines carry negative sums: they are open again there.
-        """
-        rest = refund.paid(PaymentKind.PREPAID)
-        parts = await prepayments.parts_of(tx, story.chain.merchant_id, [row.id for row in story.counted])
-        used: dict[UUID, int] = {}
-        for part in parts:
-            if part.event_id != event_id:
-                used[part.chain_id] = used.get(part.chain_id, 0) + part.amount
-        back: dict[UUID, tuple[Item, ...]] = {}
-        for payment, amount in reversed(used.items()):
-            given = min(rest, amount)
-            if given > 0:
-                item = replace(refund.items[0], quantity=Decimal(1), price=given, amount=-given)
-                back[payment] = (item,)
-                rest -= given
-        return back
-
     async def _order(
         self,
         tx: Tx,
@@ -277,8 +185,8 @@ class LookBack:
     ) -> Draft:
         stories = [await self._stories.read(tx, chain) for chain in scope.payments]
         stories.sort(key=lambda story: [(row.created_at, row.id) for row in story.rows[:1]])
-        payments = [(story, sold) for story in stories if (sold := self._sold(story)) is not None]
-        payments = [one for one in payments if one[0].sale is None or _printed(one[0].sale)]
+        payments = [(story, sold) for story in stories if (sold := sold_in(self._stories, story)) is not None]
+        payments = [one for one in payments if one[0].sale is None or printed(one[0].sale)]
         if not payments:
             return Draft(_unknown(event) if not stories else _not_fiscalized())
         newest = payments[-1][1]
@@ -310,23 +218,9 @@ class LookBack:
         drawn = {story.chain.id: lines for (story, _), lines in zip(payments, made.drawn, strict=False) if lines}
         return Draft(made.plan, kassa, branch, drawn)
 
-    def _sold(self, story: Story) -> _Sold | None:
-        """The sale of a payment, if it has a receipt that counts."""
-        row = story.sale
-        if row is None:
-            receipt = original_of(story.chain)
-            if receipt is None or story.chain.original is None:
-                return None
-            place = story.chain.original
-            branch = place.get("branch_id")
-            return _Sold(receipt, UUID(place["kassa_id"]), None if branch is None else UUID(branch))
-        if row.document is None or row.status in NOT_COUNTED or row.kassa_id is None:
-            return None
-        return _Sold(self._stories.document(row), row.kassa_id, row.branch_id, row)
-
     def _original(
         self, settings: MerchantSettings, source: SourceRow, payload: PaymentEvent, chain: Chain
-    ) -> _Sold | Plan:
+    ) -> Sold | Plan:
         """A sale that another program printed, read from its document as the event tells it.
 
         Its rate and method are on that document and are asked for; only what a receipt does not show is filled from
@@ -351,7 +245,7 @@ class LookBack:
         asked = replace(compiled, defaults=replace(compiled.defaults, vat=None, payment_method=None))
         match plan_sale(sale, asked, local_date(told.at, compiled.timezone)):
             case Planned(receipts=(receipt, *_)):
-                return _Sold(receipt, kassa.id, branch.id if branch else None)
+                return Sold(receipt, kassa.id, branch.id if branch else None)
             case Held() as held:
                 return replace(held, missing=tuple(replace(one, pointer=_within(one.pointer)) for one in held.missing))
             case Refused(findings=found):
@@ -360,7 +254,7 @@ class LookBack:
                 return Held(HeldReason.DATA_MISSING, (_ORIGINAL_ITEMS,))
 
     def _place(
-        self, settings: MerchantSettings, source: SourceRow, payload: PaymentEvent, sold: _Sold
+        self, settings: MerchantSettings, source: SourceRow, payload: PaymentEvent, sold: Sold
     ) -> tuple[KassaRow, BranchRow | None, Receipt] | Held:
         """The kassa that sold, whatever its branch uses today; one that is switched off holds the receipt.
 
@@ -395,31 +289,6 @@ class LookBack:
         return any(item.vat for item in open_event(self._box, event.merchant_id, event.id, event.payload).items)
 
 
-def _by_offset(payload: PaymentEvent) -> bool:
-    return any(part.kind == PaymentKind.PREPAID.code for part in payload.payments)
-
-
-def _not_prepaid_yet(pointer: str, *, unknown: bool) -> Held:
-    reason = HeldReason.PAYMENT_UNKNOWN if unknown else HeldReason.SALE_NOT_FISCALIZED
-    missing = Missing(
-        "payment_id",
-        f"{pointer}/payment_id",
-        "The payment that is offset here has no receipt yet; this one goes on by itself when it has.",
-        "У платежа, который здесь зачитывается, ещё нет чека; этот чек продолжится сам, когда он появится.",
-    )
-    return Held(reason, (missing,))
-
-
-def _prepaid_exceeds(pointer: str, wanted: int, left: int) -> Held:
-    missing = Missing(
-        "prepaid_exceeds",
-        f"{pointer}/amount",
-        f"{roubles(wanted)} is offset, but {roubles(left)} of the prepayment is open.",
-        f"К зачёту {roubles(wanted)} руб., а открыто {roubles(left)} руб. предоплаты.",
-    )
-    return Held(HeldReason.SETTLEMENT_EXCEEDS_PREPAYMENT, (missing,), limit=left)
-
-
 def closes_order(event: EventRow) -> bool:
     """A closing that names no payment: it is for the whole order."""
     return event.type == EventType.ORDER_SETTLED.value and event.payment_id is None and event.order_id is not None
@@ -445,10 +314,6 @@ def lines_json(items: Sequence[Item], like: Receipt) -> list[dict[str, object]]:
 def as_held(findings: tuple[Finding, ...]) -> Held:
     """A report that was acknowledged cannot be refused any more: it waits for a person, with every finding."""
     return Held(HeldReason.DATA_MISSING, tuple(Missing(f.rule, f.pointer, f.detail, f.detail_ru) for f in findings))
-
-
-def _printed(row: ReceiptRow) -> bool:
-    return row.status == Status.FISCALIZED.value
 
 
 def _unknown(event: EventRow) -> Held:

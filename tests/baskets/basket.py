@@ -55,7 +55,7 @@ def shape_of(seed: int) -> Shape:
 
 
 def basket(shape: Shape, seed: int) -> tuple[PaymentEvent, PlanSettings]:
-    """The event of this shape and seed, and the settings of the shop that reports it; the event has something to pay."""
+    """The event of this shape and seed, and the settings of its shop; there is always something to pay."""
     draw = random.Random(seed ^ 0x5EED)
     items = [_line(draw, number) for number in range(shape.lines)]
     if shape.free_delivery and len(items) < 100:
@@ -90,9 +90,7 @@ def _shop(zero_lines: ZeroLines) -> PlanSettings:
         place="https://shop.example/",
         timezone="Europe/Moscow",
         internet=True,
-        defaults=Defaults(
-            VatRate.VAT22, PaymentMethod.FULL_PAYMENT, PaymentObject.COMMODITY, zero_lines=zero_lines
-        ),
+        defaults=Defaults(VatRate.VAT22, PaymentMethod.FULL_PAYMENT, PaymentObject.COMMODITY, zero_lines=zero_lines),
         fallback_contact=None,
     )
 
@@ -120,7 +118,13 @@ def _line(draw: random.Random, number: int) -> EventItem:
         amount = amount if abs(price * quantity - amount) * 2 <= quantity + 1 else line_amount(price, quantity)
     discount = draw.choice((0, 1, amount // 10, amount // 3, amount)) if draw.random() < 0.2 else 0
     return EventItem(
-        name, quantity, price, amount, measure=measure, vat=draw.choice((None, "vat10", "none")), discount=discount or None
+        name,
+        quantity,
+        price,
+        amount,
+        measure=measure,
+        vat=draw.choice((None, "vat10", "none")),
+        discount=discount or None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Is a basket's receipt right to the kopeck, and does the kassa take it? Recomputed here, not taken from the planner."""
+"""Is a basket's receipt right to the kopeck, and does the kassa take it? Recomputed here, not asked of the planner."""
 
 from fractions import Fraction
 

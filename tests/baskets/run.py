@@ -69,7 +69,9 @@ def main() -> int:
     if found.wrong is not None:
         print(f"WRONG after {found.baskets:,} baskets: {found.wrong}", file=sys.stderr)
         return 1
-    print(f"{found.baskets:,} baskets with {found.lines:,} lines: every sum exact, every line its fair share, all taken")
+    print(
+        f"{found.baskets:,} baskets with {found.lines:,} lines: every sum exact, every line its fair share, all taken"
+    )
     return 0
 
 

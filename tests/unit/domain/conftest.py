@@ -40,7 +40,7 @@ def make_item() -> Callable[..., Item]:
             "amount": int(Decimal(quantity) * price) if amount is None else amount,
             "vat": VatRate.VAT22,
             "payment_method": PaymentMethod.FULL_PAYMENT,
-            "payment_object": PaymentObject.SERVICE,
+            "payment_object": PaymentObject.COMMODITY if "marking" in given else PaymentObject.SERVICE,
         }
         return Item(**(members | given))
 

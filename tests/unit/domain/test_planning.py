@@ -397,7 +397,7 @@ def test_planned_state_of_a_marked_piece(
     make_settings: Make,
     today: date,
 ) -> None:
-    event = make_event(make_line(marking=marking, **line), delivered=delivered)
+    event = make_event(make_line(marking=marking, payment_object="commodity", **line), delivered=delivered)
     (item,) = only(plan_sale(event, make_settings(), today)).items
     assert item.marking == replace(marking, state=state)
 
