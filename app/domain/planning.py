@@ -220,6 +220,9 @@ class _Draft:
         lines: list[Item] = []
         for index, (made, change) in zip(kept, fit_basket(wanted, self._settings.limits.max_items), strict=True):
             net = nets[index]
+            if change == "price_fitted" and net.taken:
+                # A discount lowers the price: that is no rewriting.
+                change = None
             if change:
                 self._notes.append(f"{change}: #/items/{index}")
             if change or net.taken:

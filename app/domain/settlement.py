@@ -254,6 +254,8 @@ class _Closing:
             like = self._like(pointer, item, meant[0].item)
             if like is not None and amount and not self.refusals:
                 made, change = pieces(like, amount)
+                if change == "price_fitted" and nets[index].taken:
+                    change = None
                 if change:
                     self.notes.append(f"{change}: {pointer}")
                 if change or nets[index].taken:

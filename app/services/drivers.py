@@ -141,10 +141,15 @@ class Drivers:
         return opened
 
 
+_SHORTEST_SECRET = 8
+"""What is shorter is a word of the receipt by chance; no provider gives out such a secret."""
+
+
 def _hidden(value: Any, secrets: tuple[str, ...]) -> Any:
     match value:
         case str():
-            return reduce(lambda text, secret: text.replace(secret, "***"), secrets, value)
+            long = [secret for secret in secrets if len(secret) >= _SHORTEST_SECRET]
+            return reduce(lambda text, secret: text.replace(secret, "***"), long, value)
         case dict():
             return {name: _hidden(member, secrets) for name, member in value.items()}
         case list():

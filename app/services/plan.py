@@ -254,7 +254,8 @@ class Planner:
                 payment: (sum(item.amount for item in items), lines_json(items, receipt))
                 for payment, items in draft.drawn.items()
             }
-            await prepayments.set_parts(tx, event.merchant_id, row.id, parts)
+            moved = event.type != EventType.ORDER_SETTLED.value
+            await prepayments.set_parts(tx, event.merchant_id, row.id, parts, moved=moved)
             await self._turns.recount_drawn(tx, chain)
         await self._turns.advance(tx, chain)
 

@@ -60,7 +60,7 @@ async def test_discounts_are_told_wherever_the_receipt_is(shop: Shop) -> None:
     assert [(one["line"], one["full"], one["amount"], one["items"], one["change"]) for one in told] == [
         (0, 999_99, 884_60, [0, 1], "line_split"),
         (1, 1500_00, 1326_91, [2], None),
-        (2, 99_80, 88_28, [3], "price_fitted"),
+        (2, 99_80, 88_28, [3], None),
         (3, 350_00, 0, [], "free_line_dropped"),
     ]
     assert all(one["full"] - sum(part["amount"] for part in one["taken"]) == one["amount"] for one in told)
@@ -69,7 +69,7 @@ async def test_discounts_are_told_wherever_the_receipt_is(shop: Shop) -> None:
         for part in one["taken"]:
             taken[part["reason"], part["name"]] += part["amount"]
     assert taken == {("coupon", "ЛЕТО"): 200_00, ("bonus", None): 100_00, ("line_discount", None): 350_00}
-    assert {one["code"] for one in receipt["remarks"]} == {"line_split", "price_fitted", "free_line_dropped"}
+    assert {one["code"] for one in receipt["remarks"]} == {"line_split", "free_line_dropped"}
     assert {one["severity"] for one in receipt["remarks"]} == {"fixed"}
 
     here = f"/v1/receipts/{receipt['id']}"
@@ -365,12 +365,9 @@ async def test_an_offset_of_money_from_elsewhere_is_believed_and_remarked(shop: 
 async def test_free_lines_go_by_the_setting(shop: Shop, setting: str, items: list[str], amounts: list[int]) -> None:
     kassas = shop.world.runtime.services.kassas
     asked = new_kassa(shop.world.simulator_url)
-    made = await kassas.create(
-        "test",
-        shop.world.merchant_id,
-        new_kassa(shop.world.simulator_url, defaults={**asked.defaults, "zero_lines": setting}),
-    )
-    branch = await shop.api.post("/v1/branches", json={"name": "Зал", "kassa_id": f"kas_{made.kassa.id.hex}"})
+    asked = new_kassa(shop.world.simulator_url, defaults={**asked.defaults, "zero_lines": setting})
+    made = await kassas.create("test", shop.world.merchant_id, asked)
+    branch = await shop.api.post("/v1/branches", json={"name": "Зал", "kassa": f"kas_{made.kassa.id.hex}"})
     assert branch.status_code == 201, branch.text
     delivery = {"name": "Доставка", "quantity": "1", "price": 0, "amount": 0, "vat": "none"}
     body = sold_whole(1000_00, branch=branch.json()["id"])

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, func, insert, select, text, tuple_, update
+from sqlalchemy import delete, insert, select, text, tuple_, update
 
 from app.db.repos.paging import Position
 from app.db.repos.receipts import RECEIPT_COLUMNS, ReceiptRow
-from app.db.tables import PREPAID_SALE, chains, receipts, settlement_parts
+from app.db.tables import PREPAID_SALE, receipts, settlement_parts
 from app.db.unit_of_work import Tx
 
 
@@ -43,10 +43,9 @@ async def parts_on(tx: Tx, merchant_id: UUID, chain_ids: Sequence[UUID]) -> list
             receipts.c.event_id,
             receipts.c.status,
             receipts.c.document,
-            func.coalesce(chains.c.source_id != merchant_id, False),
+            settlement_parts.c.moved,
         )
         .outerjoin(receipts, receipts.c.id == settlement_parts.c.receipt_id)
-        .outerjoin(chains, chains.c.id == receipts.c.chain_id)
         .where(settlement_parts.c.merchant_id == merchant_id, settlement_parts.c.chain_id.in_(chain_ids))
         .order_by(settlement_parts.c.created_at, settlement_parts.c.receipt_id)
     )
@@ -96,9 +95,15 @@ async def parts_of(tx: Tx, merchant_id: UUID, receipt_ids: Sequence[UUID]) -> li
 
 
 async def set_parts(
-    tx: Tx, merchant_id: UUID, receipt_id: UUID, parts: Mapping[UUID, tuple[int, list[dict[str, Any]]]]
+    tx: Tx,
+    merchant_id: UUID,
+    receipt_id: UUID,
+    parts: Mapping[UUID, tuple[int, list[dict[str, Any]]]],
+    *,
+    moved: bool,
 ) -> None:
-    """What a closing takes from each payment, in place of what it took when it was planned before."""
+    """What a receipt takes from each payment, in place of what it took when it was planned before; `moved` as in
+    `Part`."""
     await tx.execute(
         delete(settlement_parts).where(
             settlement_parts.c.merchant_id == merchant_id, settlement_parts.c.receipt_id == receipt_id
@@ -114,6 +119,7 @@ async def set_parts(
                     "merchant_id": merchant_id,
                     "amount": amount,
                     "items": items,
+                    "moved": moved,
                 }
                 for chain_id, (amount, items) in parts.items()
             ],
