@@ -35,6 +35,10 @@ demo: setup ## Watch payments become receipts; ARGS=--once ends by itself
 test: setup ## Run all tests (no server to start by hand)
 	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 
+.PHONY: test-long
+test-long: setup ## A million random baskets, each right to the kopeck; KASSA_BASKETS=1000000
+	@$(BIN)/python -m tests.baskets.run $(ARGS)
+
 .PHONY: check
 check: setup lint types imports openapi-check test chaos ## Everything that CI runs
 

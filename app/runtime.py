@@ -62,6 +62,7 @@ from app.services.pacing import Pacing
 from app.services.plan import Planner
 from app.services.poll import Poll
 from app.services.prepayments import Prepayments
+from app.services.previews import Previews
 from app.services.providers import Providers
 from app.services.reads import Reads
 from app.services.receipt_page import ReceiptPages
@@ -179,6 +180,7 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
             health=Health(database, metrics, head()),
             catalog=catalog,
             intake=intake,
+            previews=Previews(database=database, catalog=catalog, intake=intake, drivers=drivers, box=keys.box),
             actions=Actions(database=database, catalog=catalog, intake=intake, planner=planner),
             corrections=Corrections(
                 database=database, catalog=catalog, intake=intake, planner=planner, registry=kassas

@@ -45,6 +45,20 @@ def _required_key(
 KeyDep = Annotated[str, Depends(_required_key)]
 
 
+def _key_unless_dry(
+    request: Request, _: Annotated[str | None, Header(alias="Idempotency-Key", include_in_schema=False)] = None
+) -> str:
+    given = request.headers.getlist("idempotency-key")
+    # A dry run keeps no key, so it needs none.
+    return "dry-run" if not given and request.query_params.get("dry_run") in _TRUE else canonical_key(given)
+
+
+_TRUE = ("true", "True", "TRUE", "1", "on", "yes", "t", "y")
+"""What the framework reads as true in a query."""
+
+KeyUnlessDryDep = Annotated[str, Depends(_key_unless_dry)]
+
+
 async def once(
     request: Request, services: Services, who: Tenant, key: str, work: Callable[[], Awaitable[Response]]
 ) -> Response:

@@ -18,10 +18,11 @@ from app.api.deps import ServicesDep, Tenant, tenant
 from app.api.pagination import Page, PageQuery
 from app.api.problems import Problem, documented
 from app.api.schemas.events import Changes, EventIn, EventOut, Identifier, PastMoment
+from app.api.schemas.previews import DryRunOut
 from app.api.types import EventId, SourceId
 from app.domain.errors import NotFound
 from app.domain.event import EventStatus, EventType
-from app.infra.compact_json import json_bytes
+from app.infra.compact_json import exact_json, json_bytes
 from app.services.bundle import Services
 from app.services.idempotency import canonical_key
 from app.services.principal import Principal
@@ -30,6 +31,11 @@ from app.services.reads import EventFilter
 router = APIRouter(prefix="/events", tags=["events"])
 
 LONGEST_WAIT = 30
+
+DRY_RUN = (
+    "True: say what would become of it, with all findings and the exact body that the provider would get; nothing is "
+    "stored, and the identity or key stays free."
+)
 
 _WAIT = re.compile(r"(?:^|,)\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?=,|;|$)", re.IGNORECASE)
 
@@ -78,11 +84,7 @@ async def _accept(scope: Scope, read: Callable[[], Awaitable[bytes]]) -> tuple[i
     merchant_id = principal.merchant_id
     if merchant_id is None:
         raise Problem("insufficient-scope", "An admin key acts for no merchant; make a key of the merchant.")
-    if scope["query_string"]:
-        strange = [("query", name) for name in Request(scope).query_params]
-        raise RequestValidationError(
-            [{"type": "extra_forbidden", "loc": loc, "msg": "Unknown parameter"} for loc in strange]
-        )
+    dry = bool(scope["query_string"]) and _dry_run(Request(scope))
     if key := [value.decode("latin-1") for name, value in scope["headers"] if name == b"idempotency-key"]:
         canonical_key(key)
     try:
@@ -93,9 +95,11 @@ async def _accept(scope: Scope, read: Callable[[], Awaitable[bytes]]) -> tuple[i
     event = body.to_domain()
     services: Services = scope["app"].state.services
     source_id = await _source(services, principal, merchant_id, body.source)
+    masked = not principal.may("receipts:read_pii")
+    if dry:
+        return 200, [], exact_json(await services.previews.event(merchant_id, source_id, event, masked=masked))
     answer = await services.intake.accept(merchant_id, source_id, event, principal.actor)
 
-    masked = not principal.may("receipts:read_pii")
     headers = [(b"location", b"/v1/events/evt_%b" % answer.event_id.hex.encode())]
     if not answer.fresh:
         headers.append((_REPLAYED, b"true"))
@@ -120,7 +124,7 @@ async def _accept(scope: Scope, read: Callable[[], Awaitable[bytes]]) -> tuple[i
 
 _CREATED: dict[int | str, dict[str, Any]] = {
     200: {
-        "model": EventOut,
+        "model": EventOut | DryRunOut,
         "description": "Reported before (`Idempotent-Replayed: true`), or finished while you waited. Of a report "
         "that is older than this installation keeps receipts, `status` is `pruned` and `receipts` is empty: it had its "
         "receipt, and no other is made.",
@@ -191,6 +195,7 @@ async def create_event(
     idempotency_key: Annotated[
         str | None, Header(alias="Idempotency-Key", description="Not needed: an event has its own identity.")
     ] = None,
+    dry_run: Annotated[bool, Query(description=DRY_RUN)] = False,
 ) -> Response:
     """The same event may be reported again and again: it is one receipt, for ever.
 
@@ -290,6 +295,17 @@ async def replan_event(
     await services.actions.replan(who.principal, who.merchant_id, event_id)
     masked = not who.principal.may("receipts:read_pii")
     return json_answer(await services.reads.event(who.merchant_id, event_id, masked=masked))
+
+
+def _dry_run(request: Request) -> bool:
+    strange = [name for name in request.query_params if name != "dry_run"]
+    wrong = [{"type": "extra_forbidden", "loc": ("query", name), "msg": "Unknown parameter"} for name in strange]
+    given = request.query_params.getlist("dry_run")
+    if not strange and given not in (["true"], ["false"]):
+        wrong.append({"type": "bool_parsing", "loc": ("query", "dry_run"), "msg": "must be true or false"})
+    if wrong:
+        raise RequestValidationError(wrong)
+    return given == ["true"]
 
 
 async def _source(services: Services, principal: Principal, merchant_id: UUID, name: str | None) -> UUID:

@@ -104,6 +104,7 @@ class FieldError(BaseModel):
     code: str = Field(description="Stable name of the rule that is broken.")
     ffd_tag: int | None = Field(default=None, description="Tag of the fiscal format that the rule is about.")
     fix: str | None = Field(default=None, description="What to do.")
+    severity: str | None = Field(default=None, description="`error`; warnings and what was put right refuse nothing.")
 
 
 class ProblemDocument(BaseModel):
@@ -267,6 +268,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "code": finding.rule,
         "ffd_tag": finding.tag,
         "fix": finding.fix,
+        "severity": finding.severity.value,
     }
     return {name: value for name, value in told.items() if value is not None}
 

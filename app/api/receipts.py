@@ -1,25 +1,29 @@
 """Receipts: found, read with their history, made by hand, refunded, and the decisions that only a person can take."""
 
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
-from app.api.answers import KEY_REQUIRED, KeyDep, json_answer, once
+from app.api.answers import KEY_REQUIRED, KeyDep, KeyUnlessDryDep, json_answer, once
 from app.api.deps import ServicesDep, Tenant, tenant
+from app.api.events import DRY_RUN
 from app.api.pagination import Page, PageQuery
 from app.api.problems import Problem, documented
 from app.api.schemas.actions import BulkIn, BulkOut, CancelIn, LateIn, ManualIn, RefundIn, ResolveIn
 from app.api.schemas.events import Changes, EventOut, Identifier, PastMoment
 from app.api.schemas.explain import ExplanationOut
 from app.api.schemas.lines import Email, OperationName, Phone
+from app.api.schemas.previews import DryRunOut
 from app.api.schemas.receipts import ReceiptOut, TimelineOut
 from app.api.types import BranchId, EventId, KassaId, ReceiptId
 from app.domain.errors import Conflict, KassaError, NotFound, PreconditionFailed
 from app.domain.lifecycle import Status
+from app.infra.compact_json import exact_json
 from app.infra.ids import public
 from app.services.bundle import Services
+from app.services.by_hand import manual_event, manual_shape
 from app.services.reads import ReceiptSearch
 from app.services.refund_lines import AskedLine, refund_lines
 
@@ -30,6 +34,9 @@ BULK_AT_ONCE = 200
 Reader = Annotated[Tenant, Depends(tenant("receipts:read"))]
 Writer = Annotated[Tenant, Depends(tenant("receipts:write"))]
 
+_DRY: dict[int | str, dict[str, Any]] = {
+    200: {"model": DryRunOut, "description": "A dry run: what would become of it."}
+}
 _ACTION = documented("not-found", "state-conflict")
 
 
@@ -90,7 +97,8 @@ async def list_receipts(
     response_model=ReceiptOut,
     operation_id="createReceipt",
     summary="Make a receipt by hand",
-    responses=documented(
+    responses=_DRY
+    | documented(
         "idempotency-key-missing",
         "idempotency-key-invalid",
         "malformed-json",
@@ -102,8 +110,22 @@ async def list_receipts(
     ),
     openapi_extra=KEY_REQUIRED,
 )
-async def create_receipt(request: Request, body: ManualIn, key: KeyDep, services: ServicesDep, who: Writer) -> Response:
+async def create_receipt(
+    request: Request,
+    body: ManualIn,
+    key: KeyUnlessDryDep,
+    services: ServicesDep,
+    who: Writer,
+    dry_run: Annotated[bool, Query(description=f"{DRY_RUN} The key may be left out.")] = False,
+) -> Response:
     """For money that no source reports. The same pipeline and checks as every other receipt."""
+    if dry_run:
+        operation, event = body.to_domain(key)
+        source_id = await services.intake.source_of(who.principal, who.merchant_id, None)
+        found = await services.previews.event(
+            who.merchant_id, source_id, manual_event(event, key), masked=_masked(who), shape=manual_shape(operation)
+        )
+        return Response(exact_json(found), media_type="application/json")
 
     async def work() -> Response:
         operation, event = body.to_domain(key)

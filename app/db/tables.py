@@ -326,6 +326,7 @@ receipts = Table(
     _at(),
     _at("updated_at"),
     Column("prepayment_closed", Boolean, nullable=False, server_default=text("false")),
+    _json("remarks"),
     UniqueConstraint("provider_id"),
     Index("ix_receipts_merchant_id_created_at_id", "merchant_id", "created_at", "id"),
     Index("ix_receipts_chain_id", "chain_id", postgresql_where=text("chain_id IS NOT NULL")),
@@ -388,10 +389,12 @@ settlement_parts = Table(
     Column("amount", BigInteger, nullable=False),
     Column("items", JSONB, nullable=False),
     _at(),
+    Column("moved", Boolean, nullable=False, server_default=text("false")),
     PrimaryKeyConstraint("receipt_id", "chain_id"),
     Index("ix_settlement_parts_chain_id", "chain_id"),
 )
-"""What the closing of a whole order took from each of its payments; outlives the receipt, so that nothing reopens."""
+"""What closings of whole orders, and payments with an offset (`moved`), took from earlier payments; outlives the
+receipt, so that nothing reopens."""
 
 attempts = Table(
     "attempts",

@@ -14,6 +14,7 @@ from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from app.domain.basket import Adjustment
 from app.domain.event import PaymentEvent
 from app.domain.ffd import FfdEnum
 from app.domain.money import quantity_text
@@ -73,6 +74,11 @@ def found_from_json(stored: Mapping[str, Any]) -> Accepted | Fiscalized:
         return Accepted(reference)
     echo: Echo = _decoder(Echo)(stored.get("echo", {}), "echo")
     return Fiscalized(fiscal_from_json(stored["fiscal"]), reference, echo)
+
+
+def adjustments_to_json(adjustments: Iterable[Adjustment]) -> list[Json]:
+    """Adjustments with every member, null where there is nothing to say."""
+    return [_written(Adjustment, one, sparse=False) for one in adjustments]
 
 
 Encode = Callable[[Any], Any]

@@ -12,6 +12,7 @@ from enum import Enum
 
 from app.domain.errors import Finding
 from app.domain.ffd import FfdVersion, Operation
+from app.domain.limits import DriverLimits
 from app.domain.money import roubles
 from app.domain.plan import Refused
 from app.domain.rates import for_method
@@ -108,7 +109,8 @@ def plan_correction(asked: Asked, means: Means, today: date) -> CorrectionPlan |
     found += _beyond(asked, documents, means)
     if not found:
         for document in documents:
-            found += [one for one in findings(document.receipt, _day(asked), means.max_items) if one not in found]
+            limits = DriverLimits(max_items=means.max_items)
+            found += [one for one in findings(document.receipt, _day(asked), limits) if one not in found]
     if found:
         return Refused(tuple(found))
     return CorrectionPlan(documents, tuple(_notes(asked, documents, means)))

@@ -1,6 +1,15 @@
 """Business refusals as values of the language: a stable code and the facts, no HTTP (the edge maps them once)."""
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """What a finding means for the receipt: it cannot be sent, a person should look, or it was put right here."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    FIXED = "fixed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +22,7 @@ class Finding:
     detail_ru: str
     tag: int | None = None
     fix: str | None = None
+    severity: Severity = Severity.ERROR
 
 
 class KassaError(Exception):

@@ -45,14 +45,39 @@ class EventItem:
     excise: int | None = None
     country: str | None = None
     declaration: str | None = None
+    discount: int | None = None
+    """Kopecks off this line; price and amount are before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventPayment:
-    """How the money came: `kind` is a payment kind's API name."""
+    """How the money came: `kind` is a payment kind's API name.
+
+    Of a `prepaid` part: `payment_id` is the earlier payment that it was received in (a deposit, the sale of a gift
+    card); `elsewhere`: it was received where this program knows nothing of it.
+    """
 
     kind: str
     amount: int
+    payment_id: str | None = None
+    elsewhere: bool | None = None
+
+
+class DiscountKind(Enum):
+    """Why the whole order became cheaper; FFD has no word for it, so it is kept here."""
+
+    DISCOUNT = "discount"
+    BONUS = "bonus"
+    COUPON = "coupon"
+
+
+@dataclass(frozen=True, slots=True)
+class EventDiscount:
+    """One reason with its kopecks, spread over the lines; `name` is the source's own word for it."""
+
+    kind: DiscountKind
+    amount: int
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +109,8 @@ class PaymentEvent:
     branch: str | None = None
     delivered: bool | None = None
     discount: int | None = None
+    discounts: tuple[EventDiscount, ...] | None = None
+    """Reasons with a name, besides `discount`, which has none."""
     settlement_key: str | None = None
     items_origin: str | None = None
     description: str | None = None

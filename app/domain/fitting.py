@@ -1,5 +1,6 @@
 """A line whose sum does not follow from its price: rewritten in pieces that a register accepts, to the kopeck."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -29,6 +30,29 @@ def pieces(like: Item, amount: int) -> tuple[list[Item], str | None]:
         for (quantity, price, part), excise in zip(parts, excises, strict=True)
     ]
     return lines, "line_split" if len(lines) > 1 else "price_fitted"
+
+
+def fit_basket(lines: Sequence[tuple[Item, int]], most: int) -> list[tuple[list[Item], str | None]]:
+    """`pieces` of each line with its amount, together at most `most` where the basket itself has no more.
+
+    A line that was split takes two places. Where they run out, the last split lines become one unit each with the real
+    quantity in the name, which costs the same to the kopeck.
+    """
+    made = [pieces(like, amount) for like, amount in lines]
+    over = sum([len(items) for items, _ in made]) - most
+    for index in range(len(made) - 1, -1, -1):
+        if over <= 0:
+            break
+        if (split := len(made[index][0])) > 1:
+            made[index] = [_as_one(*lines[index])], "quantity_in_name"
+            over -= split - 1
+    return made
+
+
+def name_note(pointer: str, changes: tuple[str, ...]) -> str:
+    """How a name was made printable; a part that was lost is worth a look."""
+    lost = "truncated" in changes or "dropped" in changes
+    return f"{'name_cut' if lost else 'name_fitted'}: {pointer} {', '.join(changes)}"
 
 
 def _as_one(like: Item, amount: int) -> Item:

@@ -105,17 +105,22 @@ class Ledger:
         return ledger
 
     @classmethod
-    def of_sale(cls, sale: Receipt, later: Iterable[Receipt]) -> "Ledger":
+    def of_sale(
+        cls, sale: Receipt, later: Iterable[Receipt], moved: Sequence[Receipt] = (), moved_back: int = 0
+    ) -> "Ledger":
         """A sale after `later`: its refunds and, of a prepayment, its closings (every receipt that is no refund).
 
         With closings the prepaid lines come first, then what was given. `left` is what can still be returned. A
         closing that was undone (`undoes_closing`) moves its money back to the prepaid lines.
+
+        `moved` are the parts that other payments of the buyer offset: they close the prepaid lines, and what was given
+        for them belongs to those payments and is returned there. `moved_back` kopecks of them are open again.
         """
         receipts = list(later)
         closings = [receipt for receipt in receipts if not receipt.operation.is_refund]
         undone = [receipt for receipt in receipts if closings and undoes_closing(receipt)]
         refunds = [receipt for receipt in receipts if receipt.operation.is_refund and receipt not in undone]
-        if not closings:
+        if not closings and not moved:
             ledger = cls.of(sale.items)
         else:
             ledger = cls.of(item for item in sale.items if item.payment_method.before_handing_over)
@@ -133,6 +138,8 @@ class Ledger:
             # A closing gives no more than it took from the prepayment: money that came with it is another payment's.
             given.take_money(given.left - (paid_before - ledger.left))
             at_once = cls.of(item for item in sale.items if not item.payment_method.before_handing_over)
+            ledger.take_all(moved)
+            ledger._reopen(moved_back)
             ledger.lines += at_once.lines + given.lines
         ledger.take_all(refunds)
         return ledger
@@ -251,12 +258,18 @@ class Balance:
     returned_later: int = 0
 
 
-def balance(sale: Receipt, closings: Sequence[Receipt], refunds: Sequence[Receipt]) -> Balance:
-    """Where the money of a prepayment is; all zero when nothing of the sale was prepaid."""
+def balance(
+    sale: Receipt,
+    closings: Sequence[Receipt],
+    refunds: Sequence[Receipt],
+    moved: Sequence[Receipt] = (),
+    moved_back: int = 0,
+) -> Balance:
+    """Where the money of a prepayment is; all zero when nothing of the sale was prepaid. `moved` as in `of_sale`."""
     received = sum(item.amount for item in sale.items if item.payment_method.before_handing_over)
     undone = [refund for refund in refunds if undoes_closing(refund)]
-    left = Ledger.of_sale(sale, [*closings, *undone]).open.left if received else 0
-    still_open = Ledger.of_sale(sale, [*closings, *refunds]).open.left if received else 0
+    left = Ledger.of_sale(sale, [*closings, *undone], moved, moved_back).open.left if received else 0
+    still_open = Ledger.of_sale(sale, [*closings, *refunds], moved, moved_back).open.left if received else 0
     returned = left - still_open
     refunded = sum(refund.total for refund in refunds if refund not in undone) if received else 0
     return Balance(received, received - left, returned, still_open, refunded - returned)

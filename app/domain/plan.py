@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from app.domain.basket import Adjustment
 from app.domain.causes import Who
 from app.domain.errors import Finding
 from app.domain.receipt import Receipt
@@ -32,6 +33,10 @@ class Missing:
     detail_ru: str
     who: Who = Who.MERCHANT
 
+    def finding(self) -> Finding:
+        """The same said to somebody who waits for the answer."""
+        return Finding(self.pointer, f"missing_{self.field}", self.detail, self.detail_ru)
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
@@ -49,12 +54,14 @@ class Planned:
     """Receipts ready to be sent, in order. No receipts: nothing has to be printed, `notes` says why.
 
     `items_origin` says where the lines came from: `event`, what the source called it, `default` (a configured name),
-    `sale` (copied from the sale) or `spread` (a sum laid over the sale's lines). `notes` are "code" or "code: where".
+    `sale` (copied from the sale) or `spread` (a sum laid over the sale's lines). `notes` are "code" or "code: where
+    details", with a code of `remarks.py`; `adjustments` say how lines of the event became lines of the receipt.
     """
 
     receipts: tuple[Receipt, ...]
     items_origin: str
     notes: tuple[str, ...] = ()
+    adjustments: tuple[Adjustment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,12 @@ receipt is held with the list of what is missing. A report that contradicts itse
 """
 
 import re
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from decimal import Decimal
 
+from app.domain.basket import Adjustment, NetLine, ZeroLines, net_lines, with_kopecks, zero_line
 from app.domain.causes import Who
 from app.domain.errors import Finding
 from app.domain.event import EventItem, PaymentEvent
@@ -21,12 +23,13 @@ from app.domain.ffd import (
     PaymentObject,
     Taxation,
 )
-from app.domain.fitting import NAME_LIMIT, pieces
-from app.domain.money import allocate
+from app.domain.fitting import NAME_LIMIT, fit_basket, name_note
+from app.domain.limits import DriverLimits
+from app.domain.money import roubles
 from app.domain.plan import Held, HeldReason, Missing, Plan, Planned, Refused
 from app.domain.rates import for_method
-from app.domain.reading import item_findings, money_findings, parse_member, parse_payments
-from app.domain.receipt import Customer, Item, MarkingCode, Receipt
+from app.domain.reading import item_findings, money_findings, parse_member, parse_payments, untracked
+from app.domain.receipt import Customer, Item, MarkingCode, Payment, Receipt
 from app.domain.rules import contact_usable, findings
 from app.domain.text import fit
 from app.domain.vat import VatRate, in_force
@@ -58,6 +61,7 @@ class Defaults:
     measure: Measure | None = None
     item_name: str | None = None
     taxation: Taxation | None = None
+    zero_lines: ZeroLines | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ class PlanSettings:
     internet: bool
     defaults: Defaults
     fallback_contact: Customer | None
-    max_items: int
+    limits: DriverLimits = field(default_factory=DriverLimits)
 
 
 def merge(*levels: Defaults) -> Defaults:
@@ -121,34 +125,45 @@ class _Draft:
         self._missing: list[Missing] = []
         self._notes: list[str] = []
         self._origin_of: list[int] = []
+        self._likes: list[Item] = []
+        self._adjustments: list[Adjustment] = []
 
     def plan(self) -> Plan:
         event, settings = self._event, self._settings
         taxation = self._taxation()
         customer = self._customer()
         payments = parse_payments(event, PaymentKind.ELECTRONIC, self._refusals)
+        if unknown := untracked(event):
+            self._notes.append(f"prepaid_elsewhere: #/payments {roubles(unknown)}")
         items = self._items() if event.items else self._default_item()
         if not settings.place.strip():
             self._lack("place", "#", "The kassa has no place of settlement.", "У кассы нет места расчётов.")
         if self._refusals:
-            return Refused(tuple(self._refusals))
+            known = taxation or next(iter(settings.taxation), Taxation.USN_INCOME)
+            draft = self._receipt(known, tuple(self._likes), payments, customer)
+            return Refused(tuple(dict.fromkeys([*self._refusals, *self._rest(draft)])))
         if self._missing or taxation is None:
             return Held(HeldReason.DATA_MISSING, tuple(self._missing))
-        receipt = Receipt(
+        return self._judged(self._receipt(taxation, tuple(items), payments, customer))
+
+    def _receipt(
+        self, taxation: Taxation, items: tuple[Item, ...], payments: tuple[Payment, ...], customer: Customer
+    ) -> Receipt:
+        settings = self._settings
+        return Receipt(
             operation=Operation.SELL,
             taxation=taxation,
             ffd=settings.ffd,
-            items=tuple(items),
+            items=items,
             payments=payments,
             customer=customer,
             place=settings.place,
             timezone=settings.timezone,
             internet=settings.internet,
         )
-        return self._judged(receipt)
 
     def _judged(self, receipt: Receipt) -> Plan:
-        found = [self._repointed(each) for each in findings(receipt, self._today, self._settings.max_items)]
+        found = [self._repointed(each) for each in findings(receipt, self._today, self._settings.limits)]
         ours = [each for each in found if each.rule == "place_missing"]
         if theirs := [each for each in found if each not in ours]:
             return Refused(tuple(dict.fromkeys(theirs)))
@@ -156,7 +171,19 @@ class _Draft:
             gaps = tuple(Missing("place", each.pointer, each.detail, each.detail_ru, Who.OPERATOR) for each in ours)
             return Held(HeldReason.DATA_MISSING, gaps)
         origin = (self._event.items_origin or "event") if self._event.items else "default"
-        return Planned((receipt,), origin, tuple(self._notes))
+        return Planned((receipt,), origin, tuple(self._notes), tuple(self._adjustments))
+
+    def _rest(self, draft: Receipt) -> Iterator[Finding]:
+        """What else is wrong with a report that is refused already, so that its sender mends everything at once.
+
+        Sums are left aside: the lines stand here as they were told, before discounts.
+        """
+        told = {(each.rule, each.pointer) for each in self._refusals}
+        for each in findings(draft, self._today, self._settings.limits):
+            found = self._repointed(each)
+            if each.rule not in _OF_SUMS and (found.rule, found.pointer) not in told:
+                yield found
+        yield from (one.finding() for one in self._missing)
 
     def _repointed(self, finding: Finding) -> Finding:
         """Lines may have been split or dropped: a pointer names the line of the event, not of the receipt."""
@@ -167,34 +194,65 @@ class _Draft:
         return replace(finding, pointer=f"#/items/{self._origin_of[int(place[1])]}{rest}")
 
     def _items(self) -> list[Item]:
-        event = self._event
-        given = [item.amount for item in event.items]
-        discount = event.discount or 0
-        if self._refusals or not discount:
-            amounts = given
-        else:
-            amounts = [full - less for full, less in zip(given, allocate(discount, given), strict=True)]
-        lines: list[Item] = []
-        for index, (item, amount) in enumerate(zip(event.items, amounts, strict=True)):
-            if amount == 0:
+        nets = [NetLine(item.amount) for item in self._event.items] if self._refusals else net_lines(self._event)
+        if any(net.amount == 0 for net in nets):
+            nets = self._without_zeros(nets)
+        kept: list[int] = []
+        for index, (item, net) in enumerate(zip(self._event.items, nets, strict=True)):
+            if net.amount == 0:
                 # Several providers refuse a price of zero, and a gift moves no money.
-                self._notes.append(f"free_line_dropped: #/items/{index}")
+                code = "free_line_dropped" if item.marking is None else "free_marked_line_dropped"
+                self._notes.append(f"{code}: #/items/{index}")
+                self._adjustments.append(Adjustment(index, item.name, item.amount, 0, net.taken, (), code))
                 continue
             like = self._like(index, item)
-            if like is not None and not self._refusals:
-                made, change = pieces(like, amount)
-                if change:
-                    self._notes.append(f"{change}: #/items/{index}")
-                lines += made
-                self._origin_of += [index] * len(made)
+            if like is not None:
+                kept.append(index)
+                self._likes.append(like)
+        if self._refusals:
+            self._origin_of = kept
+            return []
+        return self._fitted(kept, nets)
+
+    def _fitted(self, kept: list[int], nets: list[NetLine]) -> list[Item]:
+        """The receipt's lines, and how those of the event that changed became them."""
+        wanted = [(like, nets[index].amount) for index, like in zip(kept, self._likes, strict=True)]
+        lines: list[Item] = []
+        for index, (made, change) in zip(kept, fit_basket(wanted, self._settings.limits.max_items), strict=True):
+            net = nets[index]
+            if change == "price_fitted" and net.taken:
+                # A discount lowers the price: that is no rewriting.
+                change = None
+            if change:
+                self._notes.append(f"{change}: #/items/{index}")
+            if change or net.taken:
+                places = tuple(range(len(lines), len(lines) + len(made)))
+                full = self._event.items[index].amount
+                self._adjustments.append(Adjustment(index, made[0].name, full, net.amount, net.taken, places, change))
+            lines += made
+            self._origin_of += [index] * len(made)
+        self._adjustments.sort(key=lambda one: one.line)
         return lines
+
+    def _without_zeros(self, nets: list[NetLine]) -> list[NetLine]:
+        """Lines that cost nothing, by the setting: refused, given a kopeck, or left to be dropped."""
+        free = [index for index, net in enumerate(nets) if net.amount == 0]
+        match self._defaults.zero_lines:
+            case ZeroLines.REFUSE:
+                self._refusals += [zero_line(index) for index in free]
+            case ZeroLines.KOPECK if not self._refusals:
+                nets = with_kopecks(nets)
+                self._notes += [f"kopeck_on_free_line: #/items/{index}" for index in free if nets[index].amount]
+            case _:
+                pass
+        return nets
 
     def _like(self, index: int, item: EventItem) -> Item | None:
         """The line with everything but its final sum; None when something is missing or cannot be read."""
         pointer = f"#/items/{index}"
         name, changes = fit(item.name, NAME_LIMIT)
         if changes:
-            self._notes.append(f"name_fitted: {pointer} {', '.join(changes)}")
+            self._notes.append(name_note(pointer, changes))
         if not name:
             self._lack("name", f"{pointer}/name", "The line has no printable name.", "У строки нет наименования.")
         method = self._method(f"{pointer}/payment_method", item.payment_method)
@@ -226,14 +284,16 @@ class _Draft:
         if not name:
             self._lack("items", "#/items", "Nothing says what was paid for.", "Не сказано, за что оплата.")
         elif changes:
-            self._notes.append(f"name_fitted: #/items {', '.join(changes)}")
+            self._notes.append(name_note("#/items", changes))
         method = self._method("#/items/0/payment_method", None)
         vat = self._vat("#/items/0/vat", None, method)
         thing = self._object("#/items/0/payment_object", None)
         if not name or method is None or vat is None or thing is None:
             return []
         self._origin_of = [0]
-        amount, measure = self._event.amount, self._defaults.measure or Measure.PIECE
+        if self._event.discount or self._event.discounts:
+            self._notes.append("discount_without_lines")
+        amount, measure = self._event.amount, self._measure("#/items/0/measure", None, Decimal(1)) or Measure.PIECE
         return [Item(name, amount, Decimal(1), amount, vat, method, thing, measure)]
 
     def _method(self, pointer: str, given: str | None) -> PaymentMethod | None:
@@ -293,6 +353,8 @@ class _Draft:
         if self._defaults.measure is not None:
             return self._defaults.measure
         if quantity.is_finite() and quantity == quantity.to_integral_value():
+            if self._settings.ffd is FfdVersion.V1_2 and _MEASURE_DEFAULTED not in self._notes:
+                self._notes.append(_MEASURE_DEFAULTED)
             return Measure.PIECE
         self._lack(
             "measure",
@@ -357,6 +419,25 @@ class _Draft:
     def _lack(self, field: str, pointer: str, detail: str, detail_ru: str) -> None:
         who = Who.OPERATOR if field == "place" else Who.MERCHANT
         self._missing.append(Missing(field, pointer, detail, detail_ru, who))
+
+
+_MEASURE_DEFAULTED = "measure_defaulted: #/items"
+_OF_SUMS = frozenset(
+    {
+        "totals",
+        "line_amount",
+        "price_positive",
+        "amount_positive",
+        "payment_positive",
+        "prepaid_method",
+        "credit_method",
+        "credit_unpaid",
+        "prepayment_kind",
+        "items_empty",
+        "place_missing",
+    }
+)
+"""Rules that say nothing new of a report whose sums are not settled, and the one that is the settings' own fault."""
 
 
 def sold(marking: MarkingCode, measure: Measure, method: PaymentMethod) -> MarkingCode:

@@ -1,15 +1,47 @@
 """What an event says, read into the words of the format: enumerations, payments and sums, each fault a finding."""
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import TypeVar
+from zoneinfo import ZoneInfo
 
+from app.domain.basket import discount_findings, total_of
 from app.domain.errors import Finding
-from app.domain.event import PaymentEvent
+from app.domain.event import EventPayment, EventType, PaymentEvent
 from app.domain.ffd import FfdEnum, PaymentKind
 from app.domain.money import line_amount, roubles
 from app.domain.receipt import Payment
 
 E = TypeVar("E", bound=FfdEnum)
+
+
+_SKEW = timedelta(minutes=5)
+"""A source's clock may run ahead of ours by so much unnoticed."""
+
+
+def future_finding(event: PaymentEvent, now: datetime, timezone: str) -> Finding | None:
+    """A settlement of a day that has not begun where the kassa stands; None for one that may have happened.
+
+    Later on the same day it is believed, because sources that tell only the day mean its end; `comes_later` says so.
+    """
+    if not comes_later(event, now):
+        return None
+    zone = ZoneInfo(timezone)
+    if event.occurred_at.astimezone(zone).date() <= (now + _SKEW).astimezone(zone).date():
+        return None
+    return Finding(
+        "#/occurred_at",
+        "date_in_future",
+        "The payment is told for a day that has not come yet; money that did not move has no receipt.",
+        "Дата платежа ещё не наступила: пока деньги не получены, чека быть не может.",
+        1012,
+        "Report it when the money has moved, or correct the clock of the source.",
+    )
+
+
+def comes_later(event: PaymentEvent, now: datetime) -> bool:
+    """Whether the event is told for a moment that has not come yet."""
+    return event.occurred_at > now + _SKEW
 
 
 def parse_member(kind: type[E], given: str, pointer: str, tag: int, refusals: list[Finding]) -> E | None:
@@ -29,6 +61,23 @@ def parse_member(kind: type[E], given: str, pointer: str, tag: int, refusals: li
             )
         )
         return None
+
+
+def offsets(event: PaymentEvent) -> list[tuple[int, EventPayment]]:
+    """The `prepaid` parts of a payment that close an earlier prepayment known here, with their place in the event."""
+    if event.type is not EventType.PAYMENT_SUCCEEDED:
+        return []
+    return [
+        (index, part)
+        for index, part in enumerate(event.payments)
+        if part.kind == PaymentKind.PREPAID.code and not part.elsewhere and (part.payment_id or event.order_id)
+    ]
+
+
+def untracked(event: PaymentEvent) -> int:
+    """Kopecks that are offset here and were received where this program knows nothing of it."""
+    whole = sum([part.amount for part in event.payments if part.kind == PaymentKind.PREPAID.code])
+    return whole - sum([part.amount for _, part in offsets(event)]) if whole else 0
 
 
 def parse_payments(event: PaymentEvent, otherwise: PaymentKind, refusals: list[Finding]) -> tuple[Payment, ...]:
@@ -66,21 +115,12 @@ def money_findings(event: PaymentEvent) -> Iterable[Finding]:
             1020,
             "A payment of nothing needs no event; a refund has a positive amount too.",
         )
-    discount = event.discount or 0
-    lines = sum([item.amount for item in event.items])
-    if event.items and discount < 0:
-        yield Finding(
-            "#/discount",
-            "discount_negative",
-            "A discount is not negative.",
-            "Скидка не может быть отрицательной.",
-            None,
-            "Give the discount as a positive sum, a surcharge as a line of its own.",
-        )
-    if event.items and lines - discount != event.amount:
-        yield totals_finding(
-            "#/amount", "lines less the discount" if discount else "lines", "строк", lines - discount, event.amount
-        )
+    if event.items:
+        yield from discount_findings(event)
+        if (lines := total_of(event)) != event.amount:
+            cheaper = lines != sum([item.amount for item in event.items])
+            what, what_ru = ("lines less the discounts", "строк за вычетом скидок") if cheaper else ("lines", "строк")
+            yield totals_finding("#/amount", what, what_ru, lines, event.amount)
 
 
 def item_findings(event: PaymentEvent) -> Iterable[Finding]:

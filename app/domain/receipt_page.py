@@ -175,6 +175,7 @@ def buyer_page(
     fiscal: FiscalData | None = None,
     qr: str | None = None,
     related: Sequence[Related] = (),
+    notes: Sequence[str] = (),
 ) -> Page:
     """The same for whoever has the link; the customer is given masked.
 
@@ -183,7 +184,8 @@ def buyer_page(
     """
     if status is Status.FISCALIZED and fiscal is not None:
         items = tuple(without_tail(item) for item in receipt.items)
-        return receipt_page(replace(receipt, items=items), seller, status, fiscal=fiscal, qr=qr, related=related)
+        shown = replace(receipt, items=items)
+        return receipt_page(shown, seller, status, fiscal=fiscal, qr=qr, related=related, notes=notes)
     return promise(seller, status, total=receipt.total)
 
 

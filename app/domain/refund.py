@@ -9,14 +9,16 @@ from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 
+from app.domain.basket import net_lines
 from app.domain.event import EventItem, PaymentEvent
 from app.domain.ffd import PaymentKind
 from app.domain.ledger import Ledger, LedgerLine
-from app.domain.money import allocate, roubles
+from app.domain.limits import DriverLimits
+from app.domain.money import roubles
 from app.domain.plan import Held, HeldReason, Missing, Plan, Planned, Refused
 from app.domain.reading import item_findings, money_findings, parse_payments
 from app.domain.receipt import Customer, Item, MarkingCode, Receipt
-from app.domain.rules import contact_usable, findings
+from app.domain.rules import ANY_DRIVER, contact_usable, findings
 from app.domain.text import fit
 
 _RETURNED = {1: 3, 2: 4}
@@ -44,7 +46,14 @@ def remaining(sale: Receipt, already: Sequence[Receipt]) -> list[Remaining]:
 
 
 def refund_receipt(
-    event: PaymentEvent, sale: Receipt, already: Sequence[Receipt], today: date, *, max_items: int = 100
+    event: PaymentEvent,
+    sale: Receipt,
+    already: Sequence[Receipt],
+    today: date,
+    *,
+    limits: DriverLimits = ANY_DRIVER,
+    moved: Sequence[Receipt] = (),
+    moved_back: int = 0,
 ) -> Plan:
     """The receipt of a refund, or what hinders it.
 
@@ -52,7 +61,8 @@ def refund_receipt(
     of a prepayment goes back as it was prepaid, what was closed as it was given (full_payment, straight rate); a sum
     takes from the open part first. Money goes back as the event says, else electronic; the contact is the event's,
     else the sale's. A return of a prepaid sale that is paid by `prepaid` undoes a closing: what was closed is open
-    again. Raises ValueError when `sale` is itself a refund.
+    again. `moved`: what other payments offset of the prepayment (`Ledger.of_sale`). Raises ValueError when `sale` is
+    itself a refund.
     """
     if sale.operation.is_refund:
         raise ValueError("only a sale or a purchase can be refunded")
@@ -60,7 +70,7 @@ def refund_receipt(
     payments = parse_payments(event, PaymentKind.ELECTRONIC, refusals)
     if refusals:
         return Refused(tuple(refusals))
-    ledger = Ledger.of_sale(sale, already)
+    ledger = Ledger.of_sale(sale, already, moved, moved_back)
     if ledger.open.lines and all(payment.kind is PaymentKind.PREPAID for payment in payments):
         # No money moves: a closing is undone, so only what was given can come back.
         ledger = ledger.handed_over
@@ -72,7 +82,7 @@ def refund_receipt(
             return found
         lines, origin = found, event.items_origin or "event"
     else:
-        lines, origin = _by_sum(event.amount, sale, already, ledger)
+        lines, origin = _by_sum(event.amount, sale, [*already, *moved], ledger)
     receipt = replace(
         sale,
         operation=sale.operation.reverse,
@@ -81,7 +91,7 @@ def refund_receipt(
         customer=contact_of(event, sale),
         correction=None,
     )
-    found_wrong = findings(receipt, today, max_items)
+    found_wrong = findings(receipt, today, limits)
     return Refused(found_wrong) if found_wrong else Planned((receipt,), origin)
 
 
@@ -121,14 +131,13 @@ def _laid(amount: int, ledger: Ledger) -> list[Item]:
 
 
 def _by_lines(event: PaymentEvent, ledger: Ledger) -> list[Item] | Held:
-    given = [item.amount for item in event.items]
-    discounts = allocate(event.discount or 0, given)
+    nets = net_lines(event)
     lines: list[Item] = []
     for index, item in enumerate(event.items):
         meant = named(item, ledger.lines)
         if not meant:
             return Held(HeldReason.LINES_NOT_FOUND, (_not_found(f"#/items/{index}"),))
-        amount = item.amount - discounts[index]
+        amount = nets[index].amount
         if amount:
             made = _from_lines(item.quantity, amount, meant)
             if made is None:

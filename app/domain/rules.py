@@ -10,6 +10,7 @@ from datetime import date
 from app.domain.errors import Finding
 from app.domain.ffd import CorrectionKind, FfdVersion, PaymentKind, PaymentMethod
 from app.domain.inn import inn_valid
+from app.domain.limits import DriverLimits, limit_findings
 from app.domain.money import roubles
 from app.domain.receipt import Receipt
 from app.domain.rules_line import line_findings
@@ -21,14 +22,18 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 _PHONE = re.compile(r"\+[0-9]{10,15}")
 
 
-def findings(receipt: Receipt, today: date, max_items: int = 100) -> tuple[Finding, ...]:
+ANY_DRIVER = DriverLimits()
+
+
+def findings(receipt: Receipt, today: date, limits: DriverLimits = ANY_DRIVER) -> tuple[Finding, ...]:
     """All that is wrong with the receipt; empty when it may be sent.
 
-    `today` is the local date of the settlement: it decides which VAT rates a new sale may carry. Pointers are those of
-    the body of our API.
+    `today` is the local date of the settlement: it decides which VAT rates a new sale may carry. `limits` are those of
+    the kassa's driver. Pointers are those of the body of our API.
     """
     found: list[Finding] = []
-    _count(found, receipt, max_items)
+    _count(found, receipt)
+    limit_findings(found, receipt, limits)
     for index, item in enumerate(receipt.items):
         line_findings(found, receipt, index, item, today)
     _marking_codes(found, receipt)
@@ -49,7 +54,7 @@ def contact_usable(email: str | None, phone: str | None) -> tuple[str | None, st
     )
 
 
-def _count(found: list[Finding], receipt: Receipt, max_items: int) -> None:
+def _count(found: list[Finding], receipt: Receipt) -> None:
     if not receipt.items:
         found.append(
             Finding(
@@ -59,17 +64,6 @@ def _count(found: list[Finding], receipt: Receipt, max_items: int) -> None:
                 "В чеке должна быть хотя бы одна строка.",
                 1059,
                 "Name what was paid for.",
-            )
-        )
-    if len(receipt.items) > max_items:
-        found.append(
-            Finding(
-                "#/items",
-                "too_many_items",
-                f"The receipt has {len(receipt.items)} lines; this kassa takes at most {max_items}.",
-                f"В чеке {len(receipt.items)} строк, касса принимает не больше {max_items}.",
-                1059,
-                "Merge equal lines, or report the payment in parts.",
             )
         )
 

@@ -4,7 +4,7 @@ import re
 from datetime import date
 
 from app.domain.errors import Finding
-from app.domain.ffd import FfdVersion, Measure, PaymentMethod
+from app.domain.ffd import FfdVersion, Measure, PaymentMethod, PaymentObject
 from app.domain.fitting import NAME_LIMIT
 from app.domain.money import MAX_QUANTITY, QUANTITY_DECIMALS, line_amount, quantity_text, roubles
 from app.domain.rates import for_method, succeeding
@@ -14,6 +14,17 @@ from app.domain.text import cp866_safe
 from app.domain.vat import in_force
 
 _COUNTRY = re.compile(r"[0-9]{3}")
+
+
+_MARKED = frozenset(
+    {
+        PaymentObject.COMMODITY,
+        PaymentObject.EXCISE,
+        PaymentObject.COMMODITY_WITH_MARKING,
+        PaymentObject.EXCISE_WITH_MARKING,
+    }
+)
+"""Goods that can carry a code; 1 and 2 are what a prepayment, and FFD 1.05, call them."""
 
 
 def line_findings(found: list[Finding], receipt: Receipt, index: int, item: Item, today: date) -> None:
@@ -175,6 +186,17 @@ def _object(found: list[Finding], pointer: str, item: Item, receipt: Receipt) ->
                 "Маркированный товар продаётся только по ФФД 1.2.",
                 2000,
                 "Use a kassa with FFD 1.2.",
+            )
+        )
+    if item.marking is not None and item.payment_object not in _MARKED and not receipt.operation.is_refund:
+        found.append(
+            Finding(
+                f"{pointer}/marking_code",
+                "mark_object",
+                f"A marking code belongs to goods that are marked; {item.payment_object.code} carries none.",
+                f"Код маркировки бывает только у маркированных товаров, а предмет расчёта «{item.payment_object.ru}».",
+                1212,
+                "Use commodity_with_marking or excise_with_marking, or leave the code out.",
             )
         )
     # Codes are not known yet when money comes before the goods.

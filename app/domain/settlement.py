@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 
+from app.domain.basket import Adjustment, NetLine, net_lines
 from app.domain.errors import Finding
 from app.domain.event import EventItem, PaymentEvent
 from app.domain.ffd import Measure, PaymentKind, PaymentMethod, PaymentObject
-from app.domain.fitting import NAME_LIMIT, pieces
-from app.domain.ledger import Draw, Ledger, LedgerLine, same_thing
+from app.domain.fitting import NAME_LIMIT, name_note, pieces
+from app.domain.ledger import Draw, Ledger, LedgerLine, part_of, same_thing
+from app.domain.limits import DriverLimits
 from app.domain.money import allocate, roubles
 from app.domain.plan import Held, HeldReason, Missing, Plan, Planned, Refused
 from app.domain.planning import Defaults, sold
@@ -21,7 +23,7 @@ from app.domain.rates import straight, succeeding
 from app.domain.reading import item_findings, money_findings, parse_member, parse_payments
 from app.domain.receipt import Item, Receipt
 from app.domain.refund import contact_of, named
-from app.domain.rules import findings
+from app.domain.rules import ANY_DRIVER, findings
 from app.domain.text import fit
 from app.domain.vat import VatRate
 
@@ -43,7 +45,9 @@ def settlement_receipt(
     vat_on_service_day: VatRate | None,
     *,
     defaults: Defaults | None = None,
-    max_items: int = 100,
+    limits: DriverLimits = ANY_DRIVER,
+    moved: Sequence[Receipt] = (),
+    moved_back: int = 0,
 ) -> Plan:
     """The closing receipt of a prepayment, or what hinders it; a sale without prepaid lines needs none.
 
@@ -51,20 +55,28 @@ def settlement_receipt(
     pass None when the sale's rates were named by its source. It never replaces 10 % and 0 %, which belong to the
     goods; a rate named by this event wins. Without lines in the event everything open is closed as it was prepaid,
     or a part of it in proportion; an advance is closed under `defaults` (it was paid for nothing known yet).
-    Of `already_refunded` only what went back as a prepayment counts; a return of what was given opens nothing. Money
-    paid now is not part of a closing: it is a payment of its own, with its lines and `prepaid` among its payments.
+    Of `already_refunded` only what went back as a prepayment counts; a return of what was given opens nothing. `moved`
+    is what other payments offset of it already (`Ledger.of_sale`). Money paid now is not part of a closing: it is a
+    payment of its own, with its lines and `prepaid` among its payments.
     """
-    ledger = _open(sale, already_settled, already_refunded)
-    return _settled(event, [ledger], sale, today, vat_on_service_day, defaults or Defaults(), max_items)
+    ledger = _open(sale, already_settled, already_refunded, moved, moved_back)
+    return _settled(event, [ledger], sale, today, vat_on_service_day, defaults or Defaults(), limits)
 
 
 @dataclass(frozen=True, slots=True)
 class Prepaid:
-    """One payment of an order: its sale, and what was closed and returned of it since."""
+    """One payment of an order: its sale, and what was closed, returned and offset by other payments of it since."""
 
     sale: Receipt
     settled: Sequence[Receipt] = ()
     refunded: Sequence[Receipt] = ()
+    moved: Sequence[Receipt] = ()
+    moved_back: int = 0
+
+    @property
+    def open(self) -> Ledger:
+        """The prepaid lines with what can still be closed of them."""
+        return _open(self.sale, self.settled, self.refunded, self.moved, self.moved_back)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +94,7 @@ def order_settlement(
     vat_on_service_day: VatRate | None,
     *,
     defaults: Defaults | None = None,
-    max_items: int = 100,
+    limits: DriverLimits = ANY_DRIVER,
 ) -> OrderClosing:
     """One closing receipt for a shipment of an order that was prepaid in several payments, oldest first.
 
@@ -92,9 +104,9 @@ def order_settlement(
     """
     if not payments:
         raise ValueError("an order without payments has nothing to close")
-    ledgers = [_open(each.sale, each.settled, each.refunded) for each in payments]
+    ledgers = [each.open for each in payments]
     newest = payments[-1].sale
-    plan = _settled(event, ledgers, newest, today, vat_on_service_day, defaults or Defaults(), max_items)
+    plan = _settled(event, ledgers, newest, today, vat_on_service_day, defaults or Defaults(), limits)
     if not isinstance(plan, Planned) or not plan.receipts:
         return OrderClosing(plan)
     drawn: list[list[Item]] = [[] for _ in ledgers]
@@ -105,6 +117,22 @@ def order_settlement(
     return OrderClosing(plan, tuple(tuple(each) for each in drawn))
 
 
+def offset(lines: Sequence[Item], amount: int, ledgers: Sequence[Ledger]) -> list[list[Item]]:
+    """What a payment that gives these lines draws from prepayments of the buyer: its parts per ledger, in their order.
+
+    The sum is laid over the lines that are handed over, and each share is taken from the prepaid line which it names,
+    else from the oldest. ValueError when the ledgers hold less, or when nothing is handed over.
+    """
+    given = [item for item in lines if not item.payment_method.before_handing_over]
+    drawn: list[list[Item]] = [[] for _ in ledgers]
+    draw = Draw(ledgers)
+    for item, part in zip(given, allocate(amount, [item.amount for item in given]), strict=True):
+        if part:
+            for owner, share in draw.take(part_of(item, part)):
+                drawn[owner].append(share)
+    return drawn
+
+
 def _settled(
     event: PaymentEvent,
     ledgers: Sequence[Ledger],
@@ -112,7 +140,7 @@ def _settled(
     today: date,
     vat: VatRate | None,
     defaults: Defaults,
-    max_items: int,
+    limits: DriverLimits,
 ) -> Plan:
     refusals = [*money_findings(event), *item_findings(event)]
     payments = parse_payments(event, PaymentKind.PREPAID, refusals)
@@ -132,11 +160,11 @@ def _settled(
     if closing.missing:
         return Held(HeldReason.DATA_MISSING, tuple(closing.missing))
     receipt = replace(like, items=tuple(lines), payments=payments, customer=contact_of(event, like), correction=None)
-    found = findings(receipt, today, max_items)
+    found = findings(receipt, today, limits)
     if unmarked := [each for each in found if each.rule == "mark_missing"]:
         gaps = tuple(Missing("marking_code", each.pointer, each.detail, each.detail_ru) for each in unmarked)
         return Held(HeldReason.DATA_MISSING, gaps)
-    return Refused(found) if found else Planned((receipt,), origin, tuple(closing.notes))
+    return Refused(found) if found else Planned((receipt,), origin, tuple(closing.notes), tuple(closing.adjustments))
 
 
 _MONEY_NOW = Finding(
@@ -170,8 +198,14 @@ def _joined(group: Sequence[Item]) -> list[Item]:
     return pieces(replace(group[0], price=price, amount=amount), amount)[0]
 
 
-def _open(sale: Receipt, already_settled: Sequence[Receipt], already_refunded: Sequence[Receipt]) -> Ledger:
-    return Ledger.of_sale(sale, [*already_settled, *already_refunded]).open
+def _open(
+    sale: Receipt,
+    already_settled: Sequence[Receipt],
+    already_refunded: Sequence[Receipt],
+    moved: Sequence[Receipt] = (),
+    moved_back: int = 0,
+) -> Ledger:
+    return Ledger.of_sale(sale, [*already_settled, *already_refunded], moved, moved_back).open
 
 
 class _Closing:
@@ -188,6 +222,7 @@ class _Closing:
         self.unfound: list[Missing] = []
         self.missing: dict[Missing, None] = {}
         self.notes: list[str] = []
+        self.adjustments: list[Adjustment] = []
 
     def lines(self, ledgers: Sequence[Ledger]) -> tuple[list[Item], str]:
         """The closing lines and where they came from; of several payments the oldest is closed first."""
@@ -207,29 +242,35 @@ class _Closing:
         return (_whole_again(shares, closed) if len(ledgers) > 1 else closed), origin
 
     def _named_lines(self, prepaid: Sequence[LedgerLine]) -> list[Item]:
-        given = [item.amount for item in self._event.items]
-        discounts = [0] * len(given) if self.refusals else allocate(self._event.discount or 0, given)
+        nets = [NetLine(item.amount) for item in self._event.items] if self.refusals else net_lines(self._event)
         lines: list[Item] = []
         for index, item in enumerate(self._event.items):
             pointer = f"#/items/{index}"
             meant = named(item, prepaid) or (prepaid if len(prepaid) == 1 else [])
-            amount = item.amount - discounts[index]
+            amount = nets[index].amount
             if not meant:
                 self.unfound.append(_not_found(pointer))
                 continue
             like = self._like(pointer, item, meant[0].item)
             if like is not None and amount and not self.refusals:
                 made, change = pieces(like, amount)
-                lines += made
+                if change == "price_fitted" and nets[index].taken:
+                    change = None
                 if change:
                     self.notes.append(f"{change}: {pointer}")
+                if change or nets[index].taken:
+                    places = tuple(range(len(lines), len(lines) + len(made)))
+                    self.adjustments.append(
+                        Adjustment(index, like.name, item.amount, amount, nets[index].taken, places, change)
+                    )
+                lines += made
         return lines
 
     def _like(self, pointer: str, item: EventItem, prepaid: Item) -> Item | None:
         """What the event says of the line, the rest as it was prepaid."""
         name, changes = fit(item.name, NAME_LIMIT)
         if changes:
-            self.notes.append(f"name_fitted: {pointer} {', '.join(changes)}")
+            self.notes.append(name_note(pointer, changes))
         if not name:
             detail, detail_ru = "The line has no printable name.", "У строки нет наименования."
             self.missing[Missing("name", f"{pointer}/name", detail, detail_ru)] = None

@@ -68,9 +68,10 @@ WITH e AS (
     _FROM_R.replace("r.document", "r.document::jsonb")
     .replace("r.failure", "r.failure::jsonb")
     .replace("r.metadata", "r.metadata::jsonb")
+    .replace("r.remarks", "r.remarks::jsonb")
 }, p.chain, r.created_at
   FROM r JOIN placed p ON p.id = r.event_id AND NOT p.linked
-  RETURNING id, merchant_id, event_id, kassa_id, chain_id, status, failure, created_at
+  RETURNING id, merchant_id, event_id, kassa_id, chain_id, status, failure, remarks, created_at
 ), stored_messages AS (
   INSERT INTO messages (id, merchant_id, receipt_id, type, sequence, body, created_at)
   SELECT m.id, m.merchant_id, m.receipt_id, m.type, m.sequence, m.body, m.created_at
@@ -103,7 +104,8 @@ WITH e AS (
   UNION ALL
   SELECT kassa_uuid7(), s.merchant_id, s.event_id, s.id, s.created_at,
     CASE WHEN s.status = 'held' THEN 'held' ELSE 'planned' END, s.status, 'intake',
-    CASE WHEN s.failure IS NULL THEN '{{}}'::jsonb ELSE jsonb_build_object('failure', s.failure) END
+    CASE WHEN s.failure IS NULL THEN coalesce(s.remarks, '{{}}'::jsonb)
+      ELSE jsonb_build_object('failure', s.failure) END
   FROM stored_receipts s
 )
 SELECT p.id, p.linked, (SELECT pg_notify('{CHANNEL}', '')) FROM placed p

@@ -5,8 +5,7 @@ table of transitions allows. None of them can print a second document for what m
 """
 
 import json
-from dataclasses import replace
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -15,18 +14,19 @@ from app.db.repos import chains, history, planned, receipts
 from app.db.repos.receipts import ReceiptRow
 from app.db.unit_of_work import Database, Tx, database_now
 from app.domain.codec import event_from_json, event_to_json, fiscal_to_json
-from app.domain.errors import Conflict, Invalid, NotFound, PreconditionFailed
+from app.domain.errors import Conflict, Finding, Invalid, NotFound, PreconditionFailed, RefundExceedsPayment
 from app.domain.event import EventItem, EventStatus, EventType, PaymentEvent
 from app.domain.ffd import Operation
 from app.domain.identity import provider_id
 from app.domain.lifecycle import Happening, IllegalTransition, MessageType, Status, Step, allowed, step
+from app.domain.money import roubles
 from app.domain.plan import Held, Planned, Refused
 from app.domain.qr import qr_text
-from app.domain.receipt import CorrectionBasis, Customer, FiscalData, Receipt
-from app.domain.rules import findings as judge
+from app.domain.receipt import Customer, FiscalData
 from app.queue import lanes, work
 from app.queue.jobs import FOLLOW_UP, RECEIPT_ORDERS, JobKind
 from app.queue.tell import tell
+from app.services.by_hand import manual_event, manual_shape, shaped
 from app.services.catalog import Catalog, MerchantSettings
 from app.services.customers import open_customer, open_event, seal_event
 from app.services.intake import Intake, lacking
@@ -236,11 +236,12 @@ class Actions:
             kassa,
             event,
             # What was made by hand keeps its operation and, if it corrects, its basis.
-            lambda receipt, today: self._shaped(receipt, today, before.operation, before.correction),
+            lambda receipt, today: shaped(receipt, today, before.operation, before.correction),
         )
         match plan:
             case Planned(receipts=made, items_origin=origin):
-                await self._new_version(tx, filled_row(row, made[0], origin), made[0].customer, principal, settings)
+                filled = filled_row(row, made[0], origin, plan)
+                await self._new_version(tx, filled, made[0].customer, principal, settings)
             case Refused(findings=findings):
                 raise Invalid("this cannot become a receipt", findings)
             case Held(missing=missing):
@@ -316,10 +317,13 @@ class Actions:
         left = row.total if chain is None else chain.sold - chain.refunded
         if amount is None and not items and left <= 0:
             raise Conflict("nothing is left of this sale that could be refunded", current_state=row.status)
+        wanted = amount if amount is not None else sum(item.amount for item in items) or left
+        if wanted > left:
+            raise RefundExceedsPayment("more is asked back than is left of the sale", (_beyond(left),), refundable=left)
         event = PaymentEvent(
             type=EventType.REFUND_SUCCEEDED,
             external_id=f"refund:{key}",
-            amount=amount if amount is not None else sum(item.amount for item in items) or left,
+            amount=wanted,
             occurred_at=await self._database.now(),
             # A closing is refunded as what it closed: its payment.
             payment_id=row.external_id if chain is None else chain.payment_id,
@@ -336,20 +340,9 @@ class Actions:
         """A receipt made by hand, through the same pipeline and checks; its identity is its Idempotency-Key."""
         source_id = await self._intake.source_of(principal, merchant_id, None)
         answer = await self._intake.accept(
-            merchant_id,
-            source_id,
-            replace(event, type=EventType.PAYMENT_SUCCEEDED, external_id=f"manual:{key}"),
-            principal.actor,
-            shape=lambda receipt, today: self._shaped(receipt, today, operation, None),
+            merchant_id, source_id, manual_event(event, key), principal.actor, shape=manual_shape(operation)
         )
         return answer.event_id
-
-    def _shaped(self, receipt: Receipt, today: date, operation: Operation, basis: CorrectionBasis | None) -> Receipt:
-        shaped = replace(receipt, operation=operation, correction=basis)
-        found = judge(shaped, today)
-        if found:
-            raise Invalid("this cannot become a receipt", found)
-        return shaped
 
     async def _locked(self, tx: Tx, merchant_id: UUID, receipt_id: UUID) -> ReceiptRow:
         """The receipt under its chain's lock and its own."""
@@ -447,6 +440,17 @@ def _changed(before: PaymentEvent, changes: dict[str, Any]) -> PaymentEvent:
         else:
             stored[name] = value
     return event_from_json(json.loads(json.dumps(stored)))
+
+
+def _beyond(left: int) -> Finding:
+    return Finding(
+        "#/amount",
+        "refund_exceeds",
+        f"At most {roubles(left)} is left of this sale.",
+        f"От этой продажи осталось не больше {roubles(left)} руб.",
+        1020,
+        "Return what is left, or look at the refunds that were made already.",
+    )
 
 
 def _conflict(status: Status, what: str, states: tuple[str, ...]) -> Conflict:

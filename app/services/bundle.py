@@ -18,6 +18,7 @@ from app.services.late import Late
 from app.services.merchants import Merchants
 from app.services.missing_receipts import MissingReceipts
 from app.services.prepayments import Prepayments
+from app.services.previews import Previews
 from app.services.providers import Providers
 from app.services.reads import Reads
 from app.services.receipt_page import ReceiptPages
@@ -37,6 +38,7 @@ class Services:
     health: Health
     catalog: Catalog
     intake: Intake
+    previews: Previews
     actions: Actions
     corrections: Corrections
     missing: MissingReceipts

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
+from app.domain.basket import ZeroLines
 from app.domain.errors import Finding
 from app.domain.ffd import FfdEnum, FfdVersion, Measure, PaymentMethod, PaymentObject, Taxation, timezone_code
 from app.domain.rates import succeeding
@@ -113,6 +114,14 @@ def check_defaults(
             "There is no such way of settlement.",
             "Такого способа расчёта нет.",
             fix="Use one of: in_person, online, transfer.",
+        )
+    if defaults.get("zero_lines") not in (None, *ZeroLines):
+        yield Finding(
+            "#/defaults/zero_lines",
+            "zero_lines_unknown",
+            "There is no such way to treat a line that costs nothing.",
+            "Такого способа обращаться с бесплатной строкой нет.",
+            fix="Use one of: drop, refuse, kopeck.",
         )
     rate = parsed.get("vat")
     if isinstance(rate, VatRate):

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, reduce
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from app.db.repos.settings import KassaRow
 from app.domain.ffd import FfdVersion, Taxation
+from app.domain.receipt import Receipt
 from app.infra.crypto import SecretBox, aad
 from app.infra.http import Exchange, HttpClients, RecordingTransport, client_over
 from app.infra.tokens import Tokens
@@ -94,6 +95,17 @@ class Drivers:
             transport,
         )
 
+    def payload(self, kassa: KassaRow, merchant_inn: str, provider_id: str, receipt: Receipt) -> dict[str, Any]:
+        """The body that this receipt would be sent with now, the kassa's secrets taken out; nothing is sent.
+
+        Invalid (rule `payload_not_supported`) where the protocol cannot carry it.
+        """
+        context = self.call(kassa, merchant_inn).context
+        body: dict[str, Any] = _hidden(
+            self.driver(kassa.provider).payload(provider_id, receipt, context), self._open(kassa, merchant_inn).secrets
+        )
+        return body
+
     def _open(self, kassa: KassaRow, merchant_inn: str) -> _Opened:
         """The kassa's secrets and settings in the form that drivers take; opened anew when anything of it changed."""
         known = self._opened.get(kassa.id)
@@ -127,6 +139,23 @@ class Drivers:
         )
         self._opened[kassa.id] = opened
         return opened
+
+
+_SHORTEST_SECRET = 8
+"""What is shorter is a word of the receipt by chance; no provider gives out such a secret."""
+
+
+def _hidden(value: Any, secrets: tuple[str, ...]) -> Any:
+    match value:
+        case str():
+            long = [secret for secret in secrets if len(secret) >= _SHORTEST_SECRET]
+            return reduce(lambda text, secret: text.replace(secret, "***"), long, value)
+        case dict():
+            return {name: _hidden(member, secrets) for name, member in value.items()}
+        case list():
+            return [_hidden(part, secrets) for part in value]
+        case _:
+            return value
 
 
 def _secrets(driver: KassaDriver, opened: dict[str, Any]) -> list[str]:

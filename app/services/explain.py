@@ -12,6 +12,7 @@ from app.db.repos import lanes_read, receipts
 from app.db.repos.receipts import ReceiptRow
 from app.db.unit_of_work import Database, database_now
 from app.domain.causes import CATALOGUE, Cause, cause
+from app.domain.errors import Severity
 from app.domain.explanation import Meaning, meaning
 from app.domain.ffd import Operation
 from app.domain.lifecycle import TERMINAL, Status
@@ -20,7 +21,7 @@ from app.services.deadlines import alarms_of
 from app.services.lane_view import lane_view
 from app.services.late import is_held_late
 from app.services.later_contact import may_get_contact
-from app.services.views import rfc3339
+from app.services.views import adjustments_of, remarks_of, rfc3339
 
 Json = dict[str, Any]
 
@@ -90,6 +91,8 @@ def explained(row: ReceiptRow, now: datetime, *, unproven: int, pause: str | Non
         "next_step_ru": means.next_step_ru,
         "retryable": why.retryable if why is not None else not over and means.who is None,
         "missing": failure.get("missing", []),
+        "remarks": remarks_of(row),
+        "adjustments": adjustments_of(row),
         "provider_code": failure.get("provider_code"),
         "provider_message": failure.get("provider_message"),
         "sends": row.marks,
@@ -217,6 +220,7 @@ def _text(
         parts.append(f"Why: {why.message}")
     if unproven and not over:
         parts.append("It may be registered already, so it is never turned into another document by itself.")
+    parts += [f"Note: {one['detail']}" for one in remarks_of(row) if one["severity"] == Severity.WARNING]
     parts.append(f"Next: {means.next_step}")
     if not over and row.due_at is not None:
         since = "was due" if row.due_at < now else "is due"
@@ -235,6 +239,7 @@ def _text_ru(
         parts.append(f"Причина: {why.message_ru}")
     if unproven and not over:
         parts.append("Возможно, чек уже пробит, поэтому сам он в другой документ не превратится.")
+    parts += [f"Замечание: {one['detail_ru']}" for one in remarks_of(row) if one["severity"] == Severity.WARNING]
     parts.append(f"Что делать: {means.next_step_ru}")
     if not over and row.due_at is not None:
         parts.append(f"Срок чека: {_local(row.due_at, zone)}{' (прошёл)' if row.due_at < now else ''}.")

@@ -17,12 +17,12 @@ from app.db.repos.receipts import ReceiptRow
 from app.db.repos.settings import BranchRow, KassaRow, SourceRow
 from app.db.unit_of_work import Database
 from app.domain.codec import event_to_json
+from app.domain.deadline import Deadline
 from app.domain.errors import Busy, DuplicateEvent, Finding, Invalid, NotFound, TotalsMismatch
 from app.domain.event import EventStatus, EventType, PaymentEvent
 from app.domain.identity import fingerprint
 from app.domain.lifecycle import MessageType, Status
-from app.domain.plan import Missing
-from app.domain.planning import Held, Planned, Refused
+from app.domain.plan import Held, Missing, Plan, Planned, Refused
 from app.domain.receipt import Customer
 from app.infra.clock import DatabaseClock
 from app.infra.compact_json import json_bytes, json_text
@@ -214,12 +214,12 @@ class Intake:
         ignored = self.sales.ignored(source, kassa, event)
         if ignored is not None:
             status, reason = EventStatus.IGNORED, ignored
-        elif event.type is EventType.PAYMENT_SUCCEEDED:
+        elif self.sales.looks_back(event) and shape is None:
+            if refuse and (found := self.sales.contradictions(kassa, event, at)):
+                raise refusal(found, event)
+        else:
             due = self._deadlines.of(source, branch, kassa, event, at)
-            # A person or program that waits for the answer is told what is missing, and not kept waiting for it.
-            waits = shape is None and source.fallback_contact is not None
-            asked_until = self._deadlines.contact_until(due, at) if waits else None
-            plan = self.sales.plan(settings, source, branch, kassa, event, shape, contact_until=asked_until)
+            plan = self._sale(settings, source, branch, kassa, event, at, shape, due)
             match plan:
                 case Planned():
                     status = EventStatus.PLANNED
@@ -228,8 +228,7 @@ class Intake:
                 case Held():
                     status, reason = EventStatus.HELD, held_failure(plan, at)
                 case Refused(findings=findings) if refuse:
-                    kind = TotalsMismatch if any(f.rule == "totals" for f in findings) else Invalid
-                    raise kind("this cannot become a receipt", findings, **_figures(event))
+                    raise refusal(findings, event)
                 case Refused(findings=findings):
                     status = EventStatus.REFUSED
                     reason = {"code": "refused", "findings": [f.detail for f in findings]}
@@ -239,6 +238,36 @@ class Intake:
         customer = self._customer(event, source, status) if rows else None
         made = tuple(self.new_receipt(row, customer) for row in rows)
         return Acceptance(new, made, self._messages(rows, event)), rows
+
+    def planned(
+        self,
+        settings: MerchantSettings,
+        source: SourceRow,
+        branch: BranchRow | None,
+        kassa: KassaRow | None,
+        event: PaymentEvent,
+        at: datetime,
+        shape: Shape | None,
+    ) -> Plan:
+        """What `accept` would plan for a payment at this moment; nothing is stored."""
+        due = self._deadlines.of(source, branch, kassa, event, at)
+        return self._sale(settings, source, branch, kassa, event, at, shape, due)
+
+    def _sale(
+        self,
+        settings: MerchantSettings,
+        source: SourceRow,
+        branch: BranchRow | None,
+        kassa: KassaRow | None,
+        event: PaymentEvent,
+        at: datetime,
+        shape: Shape | None,
+        due: Deadline,
+    ) -> Plan:
+        # A person or program that waits for the answer is told what is missing, and not kept waiting for it.
+        waits = shape is None and source.fallback_contact is not None
+        asked_until = self._deadlines.contact_until(due, at) if waits else None
+        return self.sales.plan(settings, source, branch, kassa, event, shape, contact_until=asked_until, now=at)
 
     def new_receipt(self, row: ReceiptRow, customer: Customer | None) -> NewReceipt:
         """A row as a statement takes it."""
@@ -322,7 +351,13 @@ def _repeated(event_id: UUID, *, same_content: bool) -> IntakeAnswer:
 
 def lacking(missing: Missing) -> Finding:
     """What is missing, said as a finding to somebody who waits for the answer."""
-    return Finding(missing.pointer, f"missing_{missing.field}", missing.detail, missing.detail_ru)
+    return missing.finding()
+
+
+def refusal(findings: tuple[Finding, ...], event: PaymentEvent) -> Invalid:
+    """All that is wrong with a report, as the error to raise."""
+    kind = TotalsMismatch if any(f.rule == "totals" for f in findings) else Invalid
+    return kind("this cannot become a receipt", findings, **_figures(event))
 
 
 def _source_names(source: SourceRow) -> tuple[str, str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from app.db.repos import chains, planned
+from app.db.repos import chains, planned, prepayments
 from app.db.repos.chains import Chain
 from app.db.repos.events import EventRow
 from app.db.repos.receipts import ReceiptRow
@@ -20,6 +20,7 @@ from app.domain.event import EventType, PaymentEvent
 from app.domain.lifecycle import BLOCKING, Status
 from app.domain.plan import Held, HeldReason, Missing, Plan, Planned, Refused
 from app.domain.planning import plan_sale
+from app.domain.reading import offsets
 from app.domain.receipt import Customer, Item, Receipt
 from app.domain.refund import refund_receipt
 from app.domain.settlement import Prepaid, order_settlement, settlement_receipt
@@ -27,8 +28,10 @@ from app.infra.crypto import SecretBox
 from app.infra.ids import new_id
 from app.services.catalog import MerchantSettings
 from app.services.customers import open_event
+from app.services.offsets import Offsets, by_offset
 from app.services.sales import Sales, local_date
-from app.services.story import NOT_COUNTED, Stories, Story, closings, original_of, refunds
+from app.services.sold import Sold, printed, sold_in
+from app.services.story import Stories, closings, moved, refunds
 from app.services.turns import SALE_NOT_FISCALIZED
 
 _ON_THE_WAY = BLOCKING - {Status.NEEDS_ATTENTION}
@@ -44,7 +47,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A plan and where it is printed; `drawn` are the lines taken from each payment by the closing of an order.
+    """A plan and where it is printed; `drawn` are the lines taken from each payment by what closes it.
 
     `original` is a sale printed elsewhere that is told for the first time.
     """
@@ -56,16 +59,6 @@ class Draft:
     original: Receipt | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Sold:
-    """A sale as it was printed, on which kassa, and for which branch."""
-
-    receipt: Receipt
-    kassa_id: UUID
-    branch_id: UUID | None
-    row: ReceiptRow | None = None
-
-
 class LookBack:
     """Plans refunds and closings."""
 
@@ -73,36 +66,41 @@ class LookBack:
         self._sales = sales
         self._stories = stories
         self._box = box
+        self._offsets = Offsets(sales, stories)
 
     async def lock(self, tx: Tx, event: EventRow, payload: PaymentEvent) -> Scope:
         """Lock the event's own chain and those that it looks back at, in order of id."""
         merchant_id, target = event.merchant_id, event.chain_id
         payments: list[UUID] = []
-        sold_in = None
+        known = None
         if event.payment_id is not None:
-            sold_in = await chains.of_payment(tx, merchant_id, event.source_id, event.payment_id)
-        if sold_in is not None:
-            target = sold_in
+            known = await chains.of_payment(tx, merchant_id, event.source_id, event.payment_id)
+        if known is not None:
+            target = known
         elif payload.original is not None:
             key = chains.document_key(payload.original.fn, payload.original.fd)
             target = await chains.of_document(tx, merchant_id, payload.original.fn, payload.original.fd)
             target = target or await chains.ensure(tx, merchant_id, key, new_id())
+        elif found_offsets := offsets(payload):
+            payments = await self._offsets.payments(tx, event, found_offsets)
         elif closes_order(event):
             target = await chains.ensure(tx, merchant_id, chains.order_key(event.order_id or ""), new_id())
             payments = await chains.of_order(tx, merchant_id, event.order_id or "")
+        if known is not None and payload.type is EventType.REFUND_SUCCEEDED and by_offset(payload):
+            payments = await prepayments.drawn_in(tx, merchant_id, known)
         found = {}
         for chain_id in sorted({one for one in (event.chain_id, target, *payments) if one is not None}):
             chain = await chains.lock(tx, merchant_id, chain_id)
             if chain is not None:
                 found[chain_id] = chain
         home = None if target is None else found.get(target)
-        if closes_order(event) and payload.original is None:
+        if offsets(payload) or (closes_order(event) and payload.original is None):
             return Scope(home, tuple(found[one] for one in payments if one in found))
         return Scope(home, () if home is None else (home,))
 
     async def too_early(self, tx: Tx, event: EventRow, scope: Scope) -> bool:
-        """Whether a payment of the order is still on its way: its closing waits until it is printed."""
-        if not closes_order(event):
+        """Whether a prepayment is still on its way: what closes it waits until it is printed."""
+        if not closes_order(event) and event.type != EventType.PAYMENT_SUCCEEDED.value:
             return False
         stories = [await self._stories.read(tx, chain) for chain in scope.payments]
         return any(story.sale is not None and Status(story.sale.status) in _ON_THE_WAY for story in stories)
@@ -117,21 +115,24 @@ class LookBack:
         scope: Scope,
     ) -> Draft:
         """What the event becomes; a switched-off kassa, or a sale without a receipt, holds it."""
+        if payload.type is EventType.PAYMENT_SUCCEEDED:
+            plan, kassa, branch, drawn = await self._offsets.plan(tx, settings, source, event, payload, scope.payments)
+            return Draft(plan, kassa, branch, drawn)
         if closes_order(event) and payload.original is None:
             return await self._order(tx, settings, source, event, payload, scope)
         if scope.home is None:
             return Draft(_unknown(event))
         story = await self._stories.read(tx, scope.home)
         told = None
-        sold = self._sold(story)
+        sold = sold_in(self._stories, story)
         if sold is None and payload.original is not None:
             found = self._original(settings, source, payload, scope.home)
-            if not isinstance(found, _Sold):
+            if not isinstance(found, Sold):
                 return Draft(found)
             sold, told = found, found.receipt
         elif sold is not None and sold.row is None and payload.original is not None and payload.original.items:
             again = self._original(settings, source, payload, scope.home)
-            if not isinstance(again, _Sold) or again.receipt.items != sold.receipt.items:
+            if not isinstance(again, Sold) or again.receipt.items != sold.receipt.items:
                 return Draft(Held(HeldReason.DATA_MISSING, (_ORIGINAL_DIFFERS,)))
         if sold is None:
             return Draft(_unknown(event) if story.sale is None else _not_fiscalized())
@@ -141,10 +142,22 @@ class LookBack:
         kassa, branch, receipt = place
         taken = refunds(story, besides=event.id)
         closed = closings(story, besides=event.id)
+        offset_of_it, back_again = moved(story, besides=event.id)
         today = local_date(payload.occurred_at, receipt.timezone)
         compiled = self._sales.plan_settings(settings, source, branch, kassa)
         if payload.type is EventType.REFUND_SUCCEEDED:
-            plan = refund_receipt(payload, receipt, [*taken, *closed], today, max_items=compiled.max_items)
+            plan = refund_receipt(
+                payload,
+                receipt,
+                [*taken, *closed],
+                today,
+                limits=compiled.limits,
+                moved=offset_of_it,
+                moved_back=back_again,
+            )
+            if isinstance(plan, Planned) and by_offset(payload):
+                back = await self._offsets.given_back(tx, story, plan.receipts[0], event.id)
+                return Draft(plan, kassa, branch, back, told)
         else:
             rate = None if await self._named_rate(tx, sold.row) else compiled.defaults.vat
             plan = settlement_receipt(
@@ -155,7 +168,9 @@ class LookBack:
                 today,
                 rate,
                 defaults=compiled.defaults,
-                max_items=compiled.max_items,
+                limits=compiled.limits,
+                moved=offset_of_it,
+                moved_back=back_again,
             )
         return Draft(plan, kassa, branch, original=told)
 
@@ -170,8 +185,8 @@ class LookBack:
     ) -> Draft:
         stories = [await self._stories.read(tx, chain) for chain in scope.payments]
         stories.sort(key=lambda story: [(row.created_at, row.id) for row in story.rows[:1]])
-        payments = [(story, sold) for story in stories if (sold := self._sold(story)) is not None]
-        payments = [one for one in payments if one[0].sale is None or _printed(one[0].sale)]
+        payments = [(story, sold) for story in stories if (sold := sold_in(self._stories, story)) is not None]
+        payments = [one for one in payments if one[0].sale is None or printed(one[0].sale)]
         if not payments:
             return Draft(_unknown(event) if not stories else _not_fiscalized())
         newest = payments[-1][1]
@@ -188,6 +203,7 @@ class LookBack:
                 receipt if sold is newest else sold.receipt,
                 closings(story, besides=event.id),
                 refunds(story, besides=event.id),
+                *moved(story, besides=event.id),
             )
             for story, sold in payments
         ]
@@ -197,28 +213,14 @@ class LookBack:
             local_date(payload.occurred_at, receipt.timezone),
             None if any(named) else compiled.defaults.vat,
             defaults=compiled.defaults,
-            max_items=compiled.max_items,
+            limits=compiled.limits,
         )
         drawn = {story.chain.id: lines for (story, _), lines in zip(payments, made.drawn, strict=False) if lines}
         return Draft(made.plan, kassa, branch, drawn)
 
-    def _sold(self, story: Story) -> _Sold | None:
-        """The sale of a payment, if it has a receipt that counts."""
-        row = story.sale
-        if row is None:
-            receipt = original_of(story.chain)
-            if receipt is None or story.chain.original is None:
-                return None
-            place = story.chain.original
-            branch = place.get("branch_id")
-            return _Sold(receipt, UUID(place["kassa_id"]), None if branch is None else UUID(branch))
-        if row.document is None or row.status in NOT_COUNTED or row.kassa_id is None:
-            return None
-        return _Sold(self._stories.document(row), row.kassa_id, row.branch_id, row)
-
     def _original(
         self, settings: MerchantSettings, source: SourceRow, payload: PaymentEvent, chain: Chain
-    ) -> _Sold | Plan:
+    ) -> Sold | Plan:
         """A sale that another program printed, read from its document as the event tells it.
 
         Its rate and method are on that document and are asked for; only what a receipt does not show is filled from
@@ -243,7 +245,7 @@ class LookBack:
         asked = replace(compiled, defaults=replace(compiled.defaults, vat=None, payment_method=None))
         match plan_sale(sale, asked, local_date(told.at, compiled.timezone)):
             case Planned(receipts=(receipt, *_)):
-                return _Sold(receipt, kassa.id, branch.id if branch else None)
+                return Sold(receipt, kassa.id, branch.id if branch else None)
             case Held() as held:
                 return replace(held, missing=tuple(replace(one, pointer=_within(one.pointer)) for one in held.missing))
             case Refused(findings=found):
@@ -252,7 +254,7 @@ class LookBack:
                 return Held(HeldReason.DATA_MISSING, (_ORIGINAL_ITEMS,))
 
     def _place(
-        self, settings: MerchantSettings, source: SourceRow, payload: PaymentEvent, sold: _Sold
+        self, settings: MerchantSettings, source: SourceRow, payload: PaymentEvent, sold: Sold
     ) -> tuple[KassaRow, BranchRow | None, Receipt] | Held:
         """The kassa that sold, whatever its branch uses today; one that is switched off holds the receipt.
 
@@ -312,10 +314,6 @@ def lines_json(items: Sequence[Item], like: Receipt) -> list[dict[str, object]]:
 def as_held(findings: tuple[Finding, ...]) -> Held:
     """A report that was acknowledged cannot be refused any more: it waits for a person, with every finding."""
     return Held(HeldReason.DATA_MISSING, tuple(Missing(f.rule, f.pointer, f.detail, f.detail_ru) for f in findings))
-
-
-def _printed(row: ReceiptRow) -> bool:
-    return row.status == Status.FISCALIZED.value
 
 
 def _unknown(event: EventRow) -> Held:

@@ -20,7 +20,8 @@ from app.domain.errors import Invalid
 from app.domain.event import EventStatus, EventType, PaymentEvent
 from app.domain.ffd import Operation
 from app.domain.lifecycle import Status
-from app.domain.plan import CONTACT_FALLBACK, Held, Planned, Refused
+from app.domain.plan import Held, Planned, Refused
+from app.domain.reading import offsets
 from app.domain.receipt import Receipt
 from app.infra.crypto import SecretBox
 from app.queue import work
@@ -30,7 +31,7 @@ from app.services.customers import open_event
 from app.services.intake import Intake
 from app.services.look_back import Draft, LookBack, as_held, kept, lines_json
 from app.services.receipt_rows import blank_row, filled_row
-from app.services.story import Stories
+from app.services.story import Stories, offsets_others
 from app.services.turns import Turns
 from app.services.views import held_failure
 
@@ -110,16 +111,17 @@ class Planner:
     async def release_chain(self, tx: Tx, chain: Chain, settings: MerchantSettings) -> None:
         """The work of a release under a lock that the caller holds."""
         present: Chain | None = chain
-        for row in await receipts.of_chain(tx, chain.merchant_id, chain.id):
+        rows = await receipts.of_chain(tx, chain.merchant_id, chain.id)
+        for row in rows:
             if row.status != Status.HELD.value or row.event_id is None:
                 continue
             event = await planned.event(tx, row.event_id)
-            if event is not None and event.type != EventType.PAYMENT_SUCCEEDED.value:
+            if event is not None and (event.type != EventType.PAYMENT_SUCCEEDED.value or offsets(self._payload(event))):
                 await self.plan_event(tx, event, settings)
                 # What was planned just now may have told the chain what it sold.
                 present = await chains.lock(tx, chain.merchant_id, chain.id)
         await self._turns.advance(tx, present or chain)
-        if chain.of_order:
+        if chain.of_order or any(offsets_others(row) for row in rows):
             await self._turns.recount_drawn(tx, chain)
 
     async def recount_and_advance(self, tx: Tx, chain_id: UUID, settings: MerchantSettings) -> None:
@@ -131,8 +133,8 @@ class Planner:
         if chain is None:
             return
         drawn_on = [chain]
-        if chain.of_order:
-            rows = await receipts.of_chain(tx, chain.merchant_id, chain.id)
+        rows = await receipts.of_chain(tx, chain.merchant_id, chain.id)
+        if chain.of_order or any(offsets_others(row) for row in rows):
             for one in await prepayments.drawn_by(tx, chain.merchant_id, [row.id for row in rows]):
                 payment = await chains.lock(tx, chain.merchant_id, one)
                 drawn_on += [] if payment is None else [payment]
@@ -156,7 +158,7 @@ class Planner:
             return
         source = settings.sources[event.source_id]
         case = _Case(event, payload, source, settings, scope.home, waiting, await database_now(tx))
-        if event.type == EventType.PAYMENT_SUCCEEDED.value:
+        if event.type == EventType.PAYMENT_SUCCEEDED.value and not offsets(payload):
             await self._sale_again(tx, case, strict=strict)
             return
         draft = await self._look_back.plan(tx, settings, source, event, payload, scope)
@@ -164,8 +166,8 @@ class Planner:
             case Planned(receipts=(), notes=notes):
                 reason = {"code": "nothing_to_print", "detail": ", ".join(notes)}
                 await planned.set_event(tx, event.merchant_id, event.id, EventStatus.IGNORED.value, reason)
-            case Planned(receipts=made, items_origin=origin):
-                await self._store(tx, case, draft, made[0], origin)
+            case Planned() as plan:
+                await self._store(tx, case, draft, plan)
             case Held() as held:
                 await self._hold(tx, case, held)
             case Refused(findings=findings):
@@ -184,7 +186,7 @@ class Planner:
             case.settings, case.source, branch, kassa, case.payload, contact_until=_awaited(waiting, case.at)
         )
         match plan:
-            case Planned(receipts=made, items_origin=origin, notes=notes) if kassa is not None:
+            case Planned(receipts=made, items_origin=origin) if kassa is not None:
                 row = filled_row(
                     waiting.changed(
                         status=Status.QUEUED.value,
@@ -192,17 +194,20 @@ class Planner:
                         branch_id=branch.id if branch else None,
                         chain_id=chain.id,
                         failure=None,
-                        contact_fallback=CONTACT_FALLBACK in notes,
                     ),
                     made[0],
                     origin,
+                    plan,
                 )
                 new = self._intake.new_receipt(row, made[0].customer)
                 if not await planned.rewrite_receipt(tx, waiting, new, sequence=waiting.sequence):
                     return
                 await planned.set_event(tx, event.merchant_id, event.id, EventStatus.PLANNED.value, None)
                 await history.add(
-                    tx, event.merchant_id, TimelineEntry("filled", "planner", row.status), receipt_id=row.id
+                    tx,
+                    event.merchant_id,
+                    TimelineEntry("filled", "planner", row.status, row.remarks or {}),
+                    receipt_id=row.id,
                 )
                 await self._turns.advance(tx, chain)
             case Refused(findings=findings) if strict:
@@ -218,9 +223,9 @@ class Planner:
         """A stored receipt as a value, its buyer opened."""
         return self._stories.document(row)
 
-    async def _store(self, tx: Tx, case: _Case, draft: Draft, receipt: Receipt, origin: str) -> None:
+    async def _store(self, tx: Tx, case: _Case, draft: Draft, plan: Planned) -> None:
         """The receipt of a refund or closing, with what it takes from each payment; then whose turn it is."""
-        event, chain, kassa = case.event, case.chain, draft.kassa
+        event, chain, kassa, receipt = case.event, case.chain, draft.kassa, plan.receipts[0]
         if chain is None or kassa is None:
             raise ValueError("a planned refund has a sale")
         row = case.waiting or self._blank(case, draft.branch, kassa)
@@ -231,7 +236,7 @@ class Planner:
             chain_id=chain.id,
             failure=None,
         )
-        row = filled_row(row, receipt, origin)
+        row = filled_row(row, receipt, plan.items_origin, plan)
         new = self._intake.new_receipt(row, receipt.customer)
         if case.waiting is None:
             await planned.add_receipt(tx, new)
@@ -239,7 +244,10 @@ class Planner:
             return
         await planned.set_event(tx, event.merchant_id, event.id, EventStatus.PLANNED.value, None, chain.id)
         await history.add(
-            tx, event.merchant_id, TimelineEntry("planned", "planner", Status.QUEUED.value), receipt_id=row.id
+            tx,
+            event.merchant_id,
+            TimelineEntry("planned", "planner", Status.QUEUED.value, row.remarks or {}),
+            receipt_id=row.id,
         )
         if draft.original is not None:
             await chains.set_original(tx, chain.merchant_id, chain.id, kept(draft), draft.original.total)
@@ -249,7 +257,8 @@ class Planner:
                 payment: (sum(item.amount for item in items), lines_json(items, receipt))
                 for payment, items in draft.drawn.items()
             }
-            await prepayments.set_parts(tx, event.merchant_id, row.id, parts)
+            moved = event.type != EventType.ORDER_SETTLED.value
+            await prepayments.set_parts(tx, event.merchant_id, row.id, parts, moved=moved)
             await self._turns.recount_drawn(tx, chain)
         await self._turns.advance(tx, chain)
 
@@ -277,7 +286,11 @@ class Planner:
         chain_id = chain.id if chain else None
         row = waiting or self._blank(case, None, None)
         row = row.changed(
-            status=Status.HELD.value, sequence=row.sequence + 1, failure=failure, operation=_operation(payload).code
+            status=Status.HELD.value,
+            sequence=row.sequence + 1,
+            failure=failure,
+            operation=_operation(payload).code,
+            remarks=None,
         )
         new = self._intake.new_receipt(row, payload.customer)
         if waiting is None:

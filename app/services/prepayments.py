@@ -17,7 +17,7 @@ from app.infra.crypto import SearchHasher, SecretBox
 from app.infra.ids import public
 from app.services.customers import customer_view, open_customer
 from app.services.reads import Shown
-from app.services.story import Taken, closings, document, is_refund, refunds
+from app.services.story import Taken, closings, document, is_refund, moved, refunds
 from app.services.views import rfc3339
 
 _AT_ONCE = 100
@@ -96,7 +96,8 @@ class Prepayments:
     def _view(self, row: ReceiptRow, taken: Taken, now: datetime, masked: bool) -> dict[str, Any]:
         customer = open_customer(self._box, row.merchant_id, row.id, row.customer)
         later = [one for one in taken.counted if one.id != row.id]
-        closed_by = [one.id for one in later if not is_refund(one)] + [part.receipt_id for part in taken.parts]
+        closed_by = [one.id for one in later if not is_refund(one)]
+        closed_by += [part.receipt_id for part in taken.parts if part.amount > 0]
         return {
             "id": public("rcpt", row.id),
             "event_id": None if row.event_id is None else public("evt", row.event_id),
@@ -116,7 +117,7 @@ class Prepayments:
 
 
 def _balance(row: ReceiptRow, taken: Taken) -> Balance:
-    return balance(document(row), closings(taken), refunds(taken))
+    return balance(document(row), closings(taken), refunds(taken), *moved(taken))
 
 
 def _sums(found: Balance) -> dict[str, int]:

@@ -9,7 +9,7 @@ from app.db.repos import settings as settings_repo
 from app.db.repos.receipts import ReceiptRow
 from app.db.unit_of_work import Database, Tx
 from app.domain.codec import fiscal_from_json, receipt_from_json
-from app.domain.errors import NotFound
+from app.domain.errors import NotFound, Severity
 from app.domain.ffd import Operation
 from app.domain.lifecycle import Status
 from app.domain.receipt import Customer, FiscalData
@@ -17,7 +17,9 @@ from app.domain.receipt_page import Failure, Page, Related, Seller, buyer_page, 
 from app.infra.crypto import SecretBox
 from app.infra.metrics import Metrics
 from app.infra.page_links import PageLinks
+from app.services.adjustment_notes import adjustment_notes
 from app.services.customers import customer_view, open_customer
+from app.services.views import adjustments_of, remarks_of
 
 _ORIGINS = {
     "default": "Строки чека взяты из настроек: источник их не сообщил.",
@@ -43,6 +45,8 @@ class ReceiptPages:
         if row.document is None:
             return promise(seller, status, total=row.total, failure=failure)
         notes = [_ORIGINS[row.items_origin]] if row.items_origin in _ORIGINS else []
+        notes += adjustment_notes(adjustments_of(row))
+        notes += [one["detail_ru"] for one in remarks_of(row) if one["severity"] == Severity.WARNING]
         document = replace(receipt_from_json({**row.document, "customer": {}}), customer=self._buyer(row, masked))
         return receipt_page(
             document,
@@ -70,7 +74,15 @@ class ReceiptPages:
         if row.document is None:
             return promise(seller, Status(row.status), total=row.total)
         document = replace(receipt_from_json({**row.document, "customer": {}}), customer=self._buyer(row, True))
-        return buyer_page(document, seller, Status(row.status), fiscal=_fiscal(row), qr=_qr(row), related=related)
+        return buyer_page(
+            document,
+            seller,
+            Status(row.status),
+            fiscal=_fiscal(row),
+            qr=_qr(row),
+            related=related,
+            notes=adjustment_notes(adjustments_of(row)),
+        )
 
     async def _read(self, merchant_id: UUID, receipt_id: UUID) -> tuple[ReceiptRow, Seller, list[Related]]:
         async with self._database.tenant(merchant_id) as tx:

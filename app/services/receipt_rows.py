@@ -7,7 +7,7 @@ from uuid import UUID
 from app.db.records import NewReceipt
 from app.db.repos.receipts import ReceiptRow
 from app.db.repos.settings import BranchRow, KassaRow, SourceRow
-from app.domain.codec import receipt_to_json
+from app.domain.codec import adjustments_to_json, receipt_to_json
 from app.domain.event import EventType, PaymentEvent
 from app.domain.ffd import Operation
 from app.domain.identity import provider_id
@@ -35,8 +35,8 @@ def rows_of(
     """The receipts of a plan as they will be stored; a hold is one receipt that waits for its data. `times` are what
     the deadline clock says."""
     match plan:
-        case Planned(receipts=receipts, items_origin=origin, notes=notes):
-            known = {**times, "contact_fallback": CONTACT_FALLBACK in notes}
+        case Planned(receipts=receipts, items_origin=origin):
+            known = {**times, **_noted(plan)}
             return [
                 blank_row(
                     merchant_id,
@@ -131,9 +131,18 @@ def blank_row(
     )
 
 
-def filled_row(row: ReceiptRow, receipt: Receipt, origin: str) -> ReceiptRow:
-    """The row with its document; the buyer is kept apart, sealed."""
-    return row.changed(**_filling(receipt, origin))
+def filled_row(row: ReceiptRow, receipt: Receipt, origin: str, plan: Planned | None = None) -> ReceiptRow:
+    """The row with its document and what its plan noted; the buyer is kept apart, sealed. Without a plan the notes
+    stay."""
+    noted = {} if plan is None else _noted(plan)
+    return row.changed(**_filling(receipt, origin), **noted)
+
+
+def _noted(plan: Planned) -> dict[str, Any]:
+    if not plan.notes and not plan.adjustments:
+        return {"contact_fallback": False, "remarks": None}
+    remarks = {"notes": list(plan.notes), "adjustments": adjustments_to_json(plan.adjustments)}
+    return {"contact_fallback": CONTACT_FALLBACK in plan.notes, "remarks": remarks}
 
 
 def _filling(receipt: Receipt, origin: str) -> dict[str, Any]:
@@ -184,4 +193,5 @@ def new_receipt(box: SecretBox, hasher: SearchHasher, row: ReceiptRow, customer:
         limit_at=row.limit_at,
         alarm_at=row.alarm_at,
         contact_fallback=row.contact_fallback,
+        remarks=None if row.remarks is None else json_text(row.remarks),
     )

@@ -7,18 +7,25 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from app.db.repos.settings import BranchRow, KassaRow, SourceRow
+from app.domain.basket import ZeroLines
 from app.domain.causes import Who
-from app.domain.event import PaymentEvent
+from app.domain.errors import Finding
+from app.domain.event import EventType, PaymentEvent
 from app.domain.ffd import FfdVersion, Measure, PaymentMethod, PaymentObject, Taxation
-from app.domain.plan import Held, HeldReason
+from app.domain.limits import DriverLimits, limit_findings
+from app.domain.plan import Held, HeldReason, Refused
 from app.domain.planning import Defaults, Plan, Planned, PlanSettings, merge, plan_sale
+from app.domain.reading import comes_later, future_finding, item_findings, money_findings, offsets
 from app.domain.receipt import Receipt
 from app.domain.vat import VatRate
 from app.infra.crypto import SecretBox
-from app.ports.kassa import KassaDriver
+from app.ports.kassa import Capabilities, KassaDriver
 from app.ports.registry import Registry
 from app.services.catalog import MerchantSettings
 from app.services.customers import open_fallback
+
+_MOSCOW = "Europe/Moscow"
+"""Whose day counts where no kassa is known yet."""
 
 Shape = Callable[[Receipt, date], Receipt]
 """Turns a planned sale, on its local day, into another kind of receipt."""
@@ -65,9 +72,45 @@ class Sales:
         shape: Shape | None = None,
         *,
         contact_until: datetime | None = None,
+        now: datetime | None = None,
     ) -> Plan:
         """What a payment becomes under these settings. `contact_until`: so long it is held for the buyer's contact
-        although the source has an address of its own to fall back to; None: it falls back at once."""
+        although the source has an address of its own to fall back to; None: it falls back at once. `now`: a payment
+        of a day that has not come is refused; None: that was judged when it was reported."""
+        plan = self._plan(settings, source, branch, kassa, event, shape, contact_until)
+        if now is None or not comes_later(event, now):
+            return plan
+        early = future_finding(event, now, _MOSCOW if kassa is None else kassa.timezone)
+        match plan:
+            case Refused(findings=findings) if early is not None:
+                return Refused((early, *findings))
+            case _ if early is not None:
+                return Refused((early,))
+            case Planned(notes=notes):
+                return replace(plan, notes=(*notes, "later_today: #/occurred_at"))
+            case _:
+                return plan
+
+    def looks_back(self, event: PaymentEvent) -> bool:
+        """Whether it is planned under the lock of what it looks back at: a refund, a closing, an offset."""
+        return event.type is not EventType.PAYMENT_SUCCEEDED or bool(event.payments and offsets(event))
+
+    def contradictions(self, kassa: KassaRow | None, event: PaymentEvent, now: datetime) -> tuple[Finding, ...]:
+        """What is wrong with a refund or closing by itself, whatever it looks back at."""
+        early = future_finding(event, now, _MOSCOW if kassa is None else kassa.timezone)
+        found = [*money_findings(event), *item_findings(event)]
+        return tuple(found if early is None else [early, *found])
+
+    def _plan(
+        self,
+        settings: MerchantSettings,
+        source: SourceRow,
+        branch: BranchRow | None,
+        kassa: KassaRow | None,
+        event: PaymentEvent,
+        shape: Shape | None,
+        contact_until: datetime | None,
+    ) -> Plan:
         if kassa is None:
             return plan_sale(event, None, event.occurred_at.date())
         today = local_date(event.occurred_at, kassa.timezone)
@@ -81,7 +124,12 @@ class Sales:
             plan = plan_sale(event, known, today)
         if shape is None or not isinstance(plan, Planned):
             return plan
-        return replace(plan, receipts=tuple(shape(receipt, today) for receipt in plan.receipts))
+        shaped = tuple(shape(receipt, today) for receipt in plan.receipts)
+        # Another kind of receipt may be one that this kassa's driver does not print.
+        beyond: list[Finding] = []
+        for receipt in shaped:
+            limit_findings(beyond, receipt, known.limits)
+        return Refused(tuple(beyond)) if beyond else replace(plan, receipts=shaped)
 
     def plan_settings(
         self, settings: MerchantSettings, source: SourceRow, branch: BranchRow | None, kassa: KassaRow
@@ -108,8 +156,21 @@ class Sales:
                 _defaults(kassa.defaults),
             ),
             fallback_contact=open_fallback(self._box, source),
-            max_items=driver.capabilities.max_items,
+            limits=limits_of(driver.capabilities),
         )
+
+
+def limits_of(can: Capabilities) -> DriverLimits:
+    """What a driver declares that a receipt may hold."""
+    return DriverLimits(
+        max_items=can.max_items,
+        quantity_decimals=can.quantity_decimals,
+        ffd=can.ffd,
+        operations=can.operations,
+        corrections=can.corrections,
+        marking=can.marking,
+        agents=can.agents,
+    )
 
 
 def _defaults(stored: dict[str, Any]) -> Defaults:
@@ -121,6 +182,7 @@ def _defaults(stored: dict[str, Any]) -> Defaults:
         measure=Measure.parse(stored["measure"]) if stored.get("measure") else None,
         item_name=stored.get("item_name"),
         taxation=Taxation.parse(stored["taxation"]) if stored.get("taxation") else None,
+        zero_lines=ZeroLines(stored["zero_lines"]) if stored.get("zero_lines") else None,
     )
 
 

@@ -10,7 +10,7 @@ from app.db.repos.prepayments import Part
 from app.db.repos.receipts import ReceiptRow
 from app.db.unit_of_work import Tx
 from app.domain.codec import receipt_from_json
-from app.domain.ffd import Operation
+from app.domain.ffd import Operation, PaymentKind
 from app.domain.lifecycle import Status
 from app.domain.receipt import Customer, Receipt
 from app.infra.crypto import SecretBox
@@ -97,14 +97,34 @@ def closings(story: Taken, *, besides: UUID | None = None) -> list[Receipt]:
     ]
     return own + [
         replace(_without_buyer({**part.document, "items": part.items}), correction=None)
-        for part in story.parts
-        if part.document is not None and counts(part) and (besides is None or part.event_id != besides)
+        for part in _standing(story, besides)
+        if part.document is not None and not part.moved
     ]
+
+
+def moved(story: Taken, *, besides: UUID | None = None) -> tuple[list[Receipt], int]:
+    """What other payments offset of this one, but by this event, and how many kopecks of it their returns gave back."""
+    parts = [part for part in _standing(story, besides) if part.moved]
+    taken = [
+        replace(_without_buyer({**part.document, "items": part.items}), correction=None)
+        for part in parts
+        if part.document is not None and part.amount > 0
+    ]
+    return taken, -sum(part.amount for part in parts if part.amount < 0)
+
+
+def _standing(story: Taken, besides: UUID | None) -> list[Part]:
+    return [part for part in story.parts if counts(part) and (besides is None or part.event_id != besides)]
 
 
 def counts(part: Part) -> bool:
     """Whether a closing still takes its part; one that is too old to be kept was final."""
     return part.status not in NOT_COUNTED
+
+
+def offsets_others(row: ReceiptRow) -> bool:
+    """Whether a payment, or its return, may have parts in the prepayments of other payments."""
+    return any(paid["kind"] == PaymentKind.PREPAID.code for paid in (row.document or {}).get("payments", ()))
 
 
 def is_refund(row: ReceiptRow) -> bool:

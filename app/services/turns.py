@@ -22,7 +22,19 @@ from app.services.correction_standing import lost_its_sibling, waits_for_sibling
 from app.services.customers import open_customer
 from app.services.giving_up import give_up
 from app.services.intake import Intake
-from app.services.story import NOT_COUNTED, SALES, Stories, Story, Taken, closings, counts, document, is_refund, refunds
+from app.services.story import (
+    NOT_COUNTED,
+    SALES,
+    Stories,
+    Story,
+    Taken,
+    closings,
+    counts,
+    document,
+    is_refund,
+    moved,
+    refunds,
+)
 from app.services.telling import told
 from app.services.views import held_failure
 
@@ -63,7 +75,8 @@ class Turns:
         received = balance(sale, (), ()).received
         back = refunds(story)
         prepaid_back = sum(item.amount for one in back for item in one.items if item.payment_method.before_handing_over)
-        closed = sum(one.total for one in closings(story))
+        offset, back_again = moved(story)
+        closed = sum(one.total for one in closings(story)) + sum(one.total for one in offset) - back_again
         undone = min(closed, sum(one.total for one in back if undoes_closing(one)))
         closed -= undone
         if sum(one.total for one in back) - undone > sale.total or (closed and closed + prepaid_back > received):
@@ -93,7 +106,7 @@ class Turns:
         if sale is None or sale not in counted:
             return
         standing = Taken(counted, sale, story.parts)
-        found = balance(document(sale), closings(standing), refunds(standing))
+        found = balance(document(sale), closings(standing), refunds(standing), *moved(standing))
         if found.received:
             await prepayments.set_closed(tx, chain.merchant_id, sale.id, closed=found.open == 0)
 
@@ -162,7 +175,7 @@ class Turns:
         )
 
     async def recount_drawn(self, tx: Tx, chain: Chain) -> None:
-        """The payments that the closings of an order drew on, after one of its closings moved."""
+        """The payments that an order's closings, or a payment that offsets them, drew on, after a receipt moved."""
         rows = (await self._stories.read(tx, chain)).rows
         for drawn in await prepayments.drawn_by(tx, chain.merchant_id, [row.id for row in rows]):
             payment = await chains.lock(tx, chain.merchant_id, drawn)

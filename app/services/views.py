@@ -16,9 +16,11 @@ from app.db.repos.timeline import AttemptRow, TimelineRow
 from app.domain.causes import cause
 from app.domain.codec import event_to_json
 from app.domain.contact import mask_contacts
+from app.domain.errors import Finding
 from app.domain.event import PaymentEvent
 from app.domain.plan import Held, Missing
 from app.domain.receipt import Customer
+from app.domain.remarks import remarks
 from app.infra.ids import Prefix, public
 from app.infra.page_links import NO_LINKS, PageLinks
 from app.services.customers import customer_view, masked_json
@@ -86,7 +88,9 @@ def receipt_view(row: ReceiptRow, customer: Customer | None, *, masked: bool, li
         "customer": customer_view(customer, masked=masked),
         "items": [_line(item) for item in document.get("items", ())],
         "items_origin": row.items_origin,
+        "adjustments": adjustments_of(row),
         "payments": [{"type": paid["kind"], "amount": paid["amount"]} for paid in document.get("payments", ())],
+        "remarks": remarks_of(row),
         "fiscal": None if row.fiscal is None else _fiscal(row.fiscal),
         "receipt_page_url": links.url(row.merchant_id, row.id),
         "failure": None if row.failure is None else _failure(row.failure),
@@ -214,6 +218,30 @@ def missing_json(missing: Sequence[Missing]) -> list[Json]:
     ]
 
 
+def finding_json(finding: Finding) -> Json:
+    """A finding as the API tells it; the same members as in an error."""
+    return {
+        "severity": finding.severity.value,
+        "code": finding.rule,
+        "pointer": finding.pointer,
+        "detail": finding.detail,
+        "detail_ru": finding.detail_ru,
+        "ffd_tag": finding.tag,
+        "fix": finding.fix,
+    }
+
+
+def remarks_of(row: ReceiptRow) -> list[Json]:
+    """What planning noticed or put right, in today's words."""
+    return [finding_json(one) for one in remarks((row.remarks or {}).get("notes", ()))]
+
+
+def adjustments_of(row: ReceiptRow) -> list[Json]:
+    """How the lines of the event became those of the receipt, where they are not the same."""
+    found: list[Json] = (row.remarks or {}).get("adjustments", [])
+    return found
+
+
 @lru_cache(maxsize=256)
 def rfc3339(moment: datetime) -> str:
     """A moment in UTC with `Z` and always six decimals."""
@@ -255,6 +283,7 @@ def _line(item: Json) -> Json:
         "measure": item.get("measure"),
         "marking_code": None if marking is None else _marking(marking),
         "agent": None if agent is None else _agent(agent),
+        "discount": item.get("discount"),
     }
 
 
@@ -297,12 +326,15 @@ def _rank(line: TimelineRow) -> int:
 
 
 def _line_view(line: TimelineRow) -> Json:
+    data = dict(line.data)
+    if "notes" in data and "adjustments" in data:
+        data["remarks"] = [finding_json(one) for one in remarks(data.pop("notes"))]
     return {
         "at": rfc3339(line.at),
         "what": line.what,
         "status": line.status,
         "actor": line.actor,
-        "data": masked_json(line.data),
+        "data": masked_json(data),
         "attempt": None,
     }
 

@@ -73,7 +73,9 @@ MEMBERS = [
     "customer",
     "items",
     "items_origin",
+    "adjustments",
     "payments",
+    "remarks",
     "fiscal",
     "receipt_page_url",
     "failure",
@@ -201,6 +203,7 @@ def test_a_receipt_has_exactly_the_promised_members_and_fits_its_schema() -> Non
             "measure": "piece",
             "marking_code": None,
             "agent": None,
+            "discount": None,
         }
     ]
     assert view["payments"] == [{"type": "electronic", "amount": 298500}]

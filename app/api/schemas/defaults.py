@@ -27,6 +27,12 @@ class DefaultsIn(RequestModel):
         "once, `transfer` (bank transfer without contact) by the end of the next business day (54-FZ, art. 1.2 "
         "p. 5.4). Left out: `online` where the kassa's `internet` is true. Cash is always in person.",
     )
+    zero_lines: Literal["drop", "refuse", "kopeck"] | None = Field(
+        default=None,
+        description="A line that costs nothing, such as free delivery: `drop` leaves it out (the same when nothing is "
+        "said), `refuse` refuses the event, `kopeck` moves a kopeck of the dearest line onto it (practice, not "
+        "confirmed by the law).",
+    )
 
     def given(self) -> dict[str, Any]:
         """Members that were sent, null ones too."""
@@ -43,3 +49,4 @@ class DefaultsOut(ResponseModel):
     item_name: str | None = None
     taxation: str | None = None
     settlement: str | None = None
+    zero_lines: str | None = None

@@ -6,7 +6,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 
-from app.api.schemas.lines import WHOLE, CustomerIn, CustomerOut, Flag, ItemOut, Items, Payments, TaxationName
+from app.api.schemas.lines import (
+    WHOLE,
+    CustomerIn,
+    CustomerOut,
+    Discounts,
+    Flag,
+    ItemOut,
+    Items,
+    Payments,
+    TaxationName,
+)
 from app.api.schemas.receipts import MissingOut, ReceiptOut
 from app.api.types import EventId, MerchantId, MinorUnits, Moment, RequestModel, ResponseModel, SourceId, Timestamp
 from app.domain.errors import Finding, Invalid
@@ -71,6 +81,9 @@ class MoneyIn(RequestModel):
         description="True: goods or service are given with the payment. False: a prepayment. Left out: the settings.",
     )
     discount: MinorUnits | None = Field(default=None, description="Of the whole order, kopecks; spread over the lines.")
+    discounts: Discounts = Field(
+        default=[], description="The same with its reasons, besides `discount`: the receipt's `adjustments` name them."
+    )
     metadata: Metadata = Field(default={}, description="Yours; returned untouched.")
 
     def event(self, type: EventType, external_id: str, **more: Any) -> PaymentEvent:
@@ -89,6 +102,8 @@ class MoneyIn(RequestModel):
             branch=self.branch,
             delivered=self.delivered,
             discount=self.discount,
+            # None, not empty: what was left out must not change the content under which a report is known.
+            discounts=tuple(one.to_domain() for one in self.discounts) or None,
             metadata=dict(self.metadata),
             **more,
         )
@@ -183,6 +198,8 @@ class Changes(RequestModel):
     taxation: TaxationName | None = None
     branch: Identifier | None = None
     delivered: Flag | None = None
+    discount: MinorUnits | None = None
+    discounts: Discounts | None = None
     original: OriginalIn | None = None
 
     def given(self) -> dict[str, Any]:
@@ -193,8 +210,14 @@ class Changes(RequestModel):
         if (original := sent.get("original")) is not None:
             original["items"] = [_stored_line(item) for item in original.get("items") or ()]
         if sent.get("payments"):
-            sent["payments"] = [{"kind": paid["type"], "amount": paid["amount"]} for paid in sent["payments"]]
+            sent["payments"] = [_stored_kind(paid) for paid in sent["payments"]]
+        if sent.get("discounts"):
+            sent["discounts"] = [_stored_kind(one) for one in sent["discounts"]]
         return sent
+
+
+def _stored_kind(part: dict[str, Any]) -> dict[str, Any]:
+    return {"kind": part.pop("type"), **{name: value for name, value in part.items() if value is not None}}
 
 
 def _stored_line(item: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from app.api.schemas.receipts import CorrectionDraftOut, MissingOut
+from app.api.schemas.receipts import AdjustmentOut, CorrectionDraftOut, MissingOut, RemarkOut
 from app.api.types import ReceiptId, ResponseModel, Timestamp
 
 
@@ -37,6 +37,8 @@ class ExplanationOut(ResponseModel):
     next_step_ru: str
     retryable: bool = Field(description="Whether it may succeed later without any change.")
     missing: list[MissingOut]
+    remarks: list[RemarkOut] = Field(description="What planning noticed or put right; warnings first.")
+    adjustments: list[AdjustmentOut] = Field(description="What was taken from which line, and why.")
     provider_code: str | None
     provider_message: str | None
     sends: int = Field(description="How often it was sent to a provider.")

@@ -1,13 +1,13 @@
 """What an event and a receipt have in common on the wire: the buyer, the lines, the payments. Requests and answers."""
 
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StringConstraints, model_validator
 from pydantic.json_schema import WithJsonSchema
 
 from app.api.types import MinorUnits, RequestModel, ResponseModel
-from app.domain.event import EventItem, EventPayment
+from app.domain.event import DiscountKind, EventDiscount, EventItem, EventPayment
 from app.domain.ffd import AgentType, FfdEnum, Measure, Operation, PaymentKind, PaymentMethod, PaymentObject, Taxation
 from app.domain.money import parse_quantity
 from app.domain.receipt import Agent, Customer, MarkingCode
@@ -153,7 +153,7 @@ class ItemIn(RequestModel):
 
     name: LineName = Field(description="What was paid for; longer than 128 characters is shortened.")
     quantity: QuantityText = Field(description="Decimal string.", examples=["1"])
-    price: MinorUnits = Field(description="Kopecks for one, VAT included, after the line's own discount.")
+    price: MinorUnits = Field(description="Kopecks for one, VAT included; before `discount` where it is given.")
     amount: MinorUnits = Field(description="Kopecks for the whole line: price × quantity.")
     sku: Annotated[str, _text(128)] | None = Field(default=None, description="Your id of the goods; printed nowhere.")
     vat: VatName | None = None
@@ -162,6 +162,9 @@ class ItemIn(RequestModel):
     measure: MeasureName | None = None
     marking_code: MarkingField | None = None
     agent: AgentIn | None = None
+    discount: MinorUnits | None = Field(
+        default=None, description="Kopecks off this line; `price` and `amount` are then before it."
+    )
 
     def to_domain(self) -> EventItem:
         return EventItem(
@@ -176,7 +179,22 @@ class ItemIn(RequestModel):
             measure=self.measure,
             marking=None if self.marking_code is None else self.marking_code.to_domain(),
             agent=None if self.agent is None else self.agent.to_domain(),
+            discount=self.discount,
         )
+
+
+class DiscountIn(RequestModel):
+    """One reason why the whole order became cheaper; spread over the lines by the largest remainder."""
+
+    type: Literal["discount", "bonus", "coupon"] = Field(
+        description="`bonus`: points of a loyalty program. A gift card or deposit is no discount but a payment of the "
+        "type `prepaid`."
+    )
+    amount: MinorUnits = Field(description="Kopecks; a percentage is told as what it came to.")
+    name: Annotated[str, _text(128)] | None = Field(default=None, description="Your word for it: the coupon's code.")
+
+    def to_domain(self) -> EventDiscount:
+        return EventDiscount(DiscountKind(self.type), self.amount, self.name)
 
 
 class PaymentIn(RequestModel):
@@ -184,13 +202,31 @@ class PaymentIn(RequestModel):
 
     type: PaymentName
     amount: MinorUnits
+    payment_id: Annotated[str, _text(255)] | None = Field(
+        default=None,
+        description="Of a `prepaid` part: the `external_id` of the payment in which it was received (a deposit, the "
+        "sale of a gift card). Left out: the prepayments of the same `order_id`, oldest first.",
+    )
+    elsewhere: Flag | None = Field(
+        default=None,
+        description="Of a `prepaid` part: true when it was received where this program knows nothing of it.",
+    )
+
+    @model_validator(mode="after")
+    def _offset(self) -> Self:
+        if self.type != PaymentKind.PREPAID.code and (self.payment_id is not None or self.elsewhere):
+            raise ValueError("only a part of the type prepaid was received before")
+        if self.payment_id is not None and self.elsewhere:
+            raise ValueError("money of a payment that is named was not received elsewhere")
+        return self
 
     def to_domain(self) -> EventPayment:
-        return EventPayment(self.type, self.amount)
+        return EventPayment(self.type, self.amount, self.payment_id, self.elsewhere or None)
 
 
 Items = Annotated[list[ItemIn], Field(max_length=1000)]
 Payments = Annotated[list[PaymentIn], Field(max_length=20)]
+Discounts = Annotated[list[DiscountIn], Field(max_length=20)]
 
 
 class CustomerOut(ResponseModel):
@@ -241,6 +277,7 @@ class ItemOut(ResponseModel):
     measure: str | None
     marking_code: str | MarkingOut | None
     agent: AgentOut | None
+    discount: int | None = Field(description="Of an event's line: kopecks off it. A receipt's line is after it.")
 
 
 class PaymentOut(ResponseModel):

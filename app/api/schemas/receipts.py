@@ -19,6 +19,40 @@ class MissingOut(ResponseModel):
     who: str = Field(description="Who can give it: `buyer_data`, `merchant`, `operator` or `provider`.")
 
 
+class RemarkOut(ResponseModel):
+    """What was noticed about a receipt or put right in it, or, of a dry run, what is wrong with the request."""
+
+    severity: str = Field(description="`error`: it cannot be sent; `warning`: look at it; `fixed`: put right here.")
+    code: str = Field(description="Stable name of the rule.")
+    pointer: str = Field(description="JSON pointer into the event, such as `#/items/0/name`.")
+    detail: str
+    detail_ru: str
+    ffd_tag: int | None = Field(description="Tag of the fiscal format that it is about.")
+    fix: str | None = Field(description="What to do.")
+
+
+class TakenOut(ResponseModel):
+    """Kopecks taken from a line."""
+
+    reason: str = Field(description="`line_discount`, `discount`, `bonus`, `coupon` or `zero_line`.")
+    amount: int = Field(description="Negative where a kopeck was put on a line that would have cost nothing.")
+    name: str | None = Field(description="The source's own word, such as the coupon's code.")
+
+
+class AdjustmentOut(ResponseModel):
+    """How one line of the event became its lines in the receipt: `full` less all that was `taken` is `amount`."""
+
+    line: int = Field(description="Which line of the event, from 0.")
+    name: str
+    full: int = Field(description="Kopecks before all discounts.")
+    amount: int = Field(description="Kopecks in the receipt.")
+    taken: list[TakenOut]
+    items: list[int] = Field(description="Its lines in the receipt, from 0; none: it costs nothing and was left out.")
+    change: str | None = Field(
+        description="How it was rewritten: `line_split`, `price_fitted`, `quantity_in_name`, `free_line_dropped`…"
+    )
+
+
 class FiscalOut(ResponseModel):
     """The document in fiscal storage: (fn, fd) is its identity, fpd verifies it."""
 
@@ -95,7 +129,9 @@ class ReceiptOut(ResponseModel):
     customer: CustomerOut | None
     items: list[ItemOut]
     items_origin: str | None = Field(description="Where the lines came from: `event`, `default`, `sale`, `spread`…")
+    adjustments: list[AdjustmentOut] = Field(description="Discounts and splits: what was taken from which line, why.")
     payments: list[PaymentOut]
+    remarks: list[RemarkOut] = Field(description="What planning noticed or put right; warnings first.")
     fiscal: FiscalOut | None
     receipt_page_url: str | None = Field(
         description="Public page of the receipt for the buyer, the same for ever; null when `KASSA_PUBLIC_URL` is not "

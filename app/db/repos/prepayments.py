@@ -16,8 +16,9 @@ from app.db.unit_of_work import Tx
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one closing of an order took from one payment. `status` is the closing's own; None: it was final, and is too
-    old to be kept."""
+    """What one receipt took from one prepayment. `status` is that receipt's own; None: it was final, and is too old to
+    be kept. `moved`: it is a payment of its own that offset this one, else the closing of an order; a negative amount
+    is what such a payment's return by offset gave back."""
 
     receipt_id: UUID
     chain_id: UUID
@@ -26,6 +27,7 @@ class Part:
     event_id: UUID | None
     status: str | None
     document: dict[str, Any] | None
+    moved: bool = False
 
 
 async def parts_on(tx: Tx, merchant_id: UUID, chain_ids: Sequence[UUID]) -> list[Part]:
@@ -41,6 +43,7 @@ async def parts_on(tx: Tx, merchant_id: UUID, chain_ids: Sequence[UUID]) -> list
             receipts.c.event_id,
             receipts.c.status,
             receipts.c.document,
+            settlement_parts.c.moved,
         )
         .outerjoin(receipts, receipts.c.id == settlement_parts.c.receipt_id)
         .where(settlement_parts.c.merchant_id == merchant_id, settlement_parts.c.chain_id.in_(chain_ids))
@@ -60,10 +63,47 @@ async def drawn_by(tx: Tx, merchant_id: UUID, receipt_ids: Sequence[UUID]) -> li
     return list(found.scalars())
 
 
+async def drawn_in(tx: Tx, merchant_id: UUID, chain_id: UUID) -> list[UUID]:
+    """The payments that receipts of this chain drew on, in order of id."""
+    found = await tx.execute(
+        select(settlement_parts.c.chain_id)
+        .distinct()
+        .join(receipts, receipts.c.id == settlement_parts.c.receipt_id)
+        .where(settlement_parts.c.merchant_id == merchant_id, receipts.c.chain_id == chain_id)
+        .order_by(settlement_parts.c.chain_id)
+    )
+    return list(found.scalars())
+
+
+async def parts_of(tx: Tx, merchant_id: UUID, receipt_ids: Sequence[UUID]) -> list[Part]:
+    """What these receipts drew from other payments, oldest payment first."""
+    found = await tx.execute(
+        select(
+            settlement_parts.c.receipt_id,
+            settlement_parts.c.chain_id,
+            settlement_parts.c.amount,
+            settlement_parts.c["items"],
+            receipts.c.event_id,
+            receipts.c.status,
+            receipts.c.document,
+        )
+        .join(receipts, receipts.c.id == settlement_parts.c.receipt_id)
+        .where(settlement_parts.c.merchant_id == merchant_id, settlement_parts.c.receipt_id.in_(receipt_ids))
+        .order_by(settlement_parts.c.chain_id, settlement_parts.c.created_at)
+    )
+    return [Part(*row) for row in found]
+
+
 async def set_parts(
-    tx: Tx, merchant_id: UUID, receipt_id: UUID, parts: Mapping[UUID, tuple[int, list[dict[str, Any]]]]
+    tx: Tx,
+    merchant_id: UUID,
+    receipt_id: UUID,
+    parts: Mapping[UUID, tuple[int, list[dict[str, Any]]]],
+    *,
+    moved: bool,
 ) -> None:
-    """What a closing takes from each payment, in place of what it took when it was planned before."""
+    """What a receipt takes from each payment, in place of what it took when it was planned before; `moved` as in
+    `Part`."""
     await tx.execute(
         delete(settlement_parts).where(
             settlement_parts.c.merchant_id == merchant_id, settlement_parts.c.receipt_id == receipt_id
@@ -79,6 +119,7 @@ async def set_parts(
                     "merchant_id": merchant_id,
                     "amount": amount,
                     "items": items,
+                    "moved": moved,
                 }
                 for chain_id, (amount, items) in parts.items()
             ],

@@ -40,7 +40,7 @@ def make_item() -> Callable[..., Item]:
             "amount": int(Decimal(quantity) * price) if amount is None else amount,
             "vat": VatRate.VAT22,
             "payment_method": PaymentMethod.FULL_PAYMENT,
-            "payment_object": PaymentObject.SERVICE,
+            "payment_object": PaymentObject.COMMODITY if "marking" in given else PaymentObject.SERVICE,
         }
         return Item(**(members | given))
 
@@ -110,7 +110,6 @@ def make_settings() -> Callable[..., PlanSettings]:
             "defaults": defaults
             or Defaults(VatRate.VAT22, PaymentMethod.FULL_PAYMENT, PaymentObject.SERVICE, item_name="Занятия в студии"),
             "fallback_contact": None,
-            "max_items": 100,
         }
         return PlanSettings(**(members | given))
 

@@ -20,6 +20,7 @@ from app.domain.ffd import (
     PaymentObject,
 )
 from app.domain.inn import inn_valid
+from app.domain.limits import DriverLimits
 from app.domain.receipt import Agent, CorrectionBasis, Customer, MarkingCode, Payment, Receipt
 from app.domain.rules import findings
 from app.domain.vat import VatRate
@@ -84,7 +85,7 @@ def test_everything_is_found_at_once_and_told_in_both_languages(
 ) -> None:
     items = [make_item(**fault) for fault, _, _ in LINE_FAULTS]
     receipt = make_receipt(*items, payments=(), customer=Customer(), place="")
-    found = findings(receipt, today, max_items=3)
+    found = findings(receipt, today, limits=DriverLimits(max_items=3))
     assert {each.rule for each in found} >= {
         *(rule for _, rule, _ in LINE_FAULTS),
         "too_many_items",
@@ -201,7 +202,9 @@ def test_marked_goods(make_receipt: Make, make_item: Make, today: date) -> None:
     prepaid = replace(sold, marking=None, payment_method=PaymentMethod.FULL_PREPAYMENT, vat=VatRate.VAT122)
     assert findings(make_receipt(prepaid), today) == ()
     many = [make_item(marking=MarkingCode(f"code-{n}", 1)) for n in range(129)]
-    assert rules(findings(make_receipt(*many), today, max_items=200)) == [("mark_count", "#/items")]
+    assert rules(findings(make_receipt(*many), today, limits=DriverLimits(max_items=200))) == [
+        ("mark_count", "#/items")
+    ]
 
 
 def test_words_of_the_new_format_in_an_old_kassa(make_receipt: Make, make_item: Make, today: date) -> None:
