@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from app.db.repos import settings as repo
+from app.db import merchant_settings
 from app.db.repos.settings import BranchRow, KassaRow, SourceRow
 from app.db.unit_of_work import Database
 from app.domain.errors import NotFound
@@ -71,7 +71,7 @@ class Catalog:
 
     async def _read(self, merchant_id: UUID) -> MerchantSettings | None:
         async with self._database.raw() as connection:
-            found = await repo.of_merchant(connection, merchant_id)
+            found = await merchant_settings.of_merchant(connection, merchant_id)
         if found is None:
             return None
         return MerchantSettings(

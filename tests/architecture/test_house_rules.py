@@ -31,12 +31,14 @@ CONNECTS = {
 AUTOCOMMIT = {
     "db/unit_of_work.py": "wraps it into a transaction for the claim",
     "worker/maintenance.py": "rescue: one statement, a transaction by itself",
+    "services/catalog.py": "reads a merchant's settings, which are kept for seconds anyway",
     "services/fiscalize.py": "reads back a mark whose commit nobody confirmed; changes nothing",
 }
 """Who asks for `Database.raw()`, whose statements commit one by one."""
 
 LONG = {
     "db/tables.py": "all tables in the order of the pipeline, read as one page",
+    "domain/planning.py": "a payment's way to its receipt, step by step as the law has them",
     "kassas/digitalkassa.py": "a driver is one file from document to wire, so that it is read and copied as one",
     "services/actions.py": "every operator action: they share one lock order and one way of noting who did it",
 }
