@@ -21,6 +21,7 @@ from app.services.prepayments import Prepayments
 from app.services.providers import Providers
 from app.services.reads import Reads
 from app.services.receipt_page import ReceiptPages
+from app.services.source_polls import SourcePolls
 from app.services.sources import Sources
 
 
@@ -48,3 +49,4 @@ class Services:
     pages: ReceiptPages
     idempotency: Idempotency
     inbound: Inbound
+    source_polls: SourcePolls

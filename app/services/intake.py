@@ -24,6 +24,7 @@ from app.domain.lifecycle import MessageType, Status
 from app.domain.plan import Missing
 from app.domain.planning import Held, Planned, Refused
 from app.domain.receipt import Customer
+from app.domain.settlement_key import by_rule, of_refund
 from app.infra.clock import DatabaseClock
 from app.infra.compact_json import json_bytes, json_text
 from app.infra.crypto import SearchHasher, SecretBox, aad
@@ -38,7 +39,7 @@ from app.services.customers import open_customer, open_event, open_fallback
 from app.services.deadline_policy import DeadlinePolicy
 from app.services.principal import Principal
 from app.services.receipt_rows import new_receipt, rows_of
-from app.services.sales import Sales, Shape
+from app.services.sales import ACQUIRER_FISCALIZES, Sales, Shape
 from app.services.telling import told
 from app.services.views import event_view, held_failure
 
@@ -48,11 +49,16 @@ View = Callable[[bool], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class IntakeAnswer:
-    """`fresh`: stored now; otherwise the event that came first under this identity. `view` tells its state if known."""
+    """`fresh`: stored now; otherwise the event that came first under this identity. `view` tells its state if known.
+
+    `status` is where a fresh event stands, and `findings` why it was refused.
+    """
 
     event_id: UUID
     fresh: bool
     view: View | None = None
+    status: EventStatus | None = None
+    findings: tuple[str, ...] = ()
 
 
 class Intake:
@@ -146,8 +152,11 @@ class Intake:
         shape: Shape | None,
     ) -> IntakeAnswer:
         body = event_to_json(event)
+        key = event.settlement_key
+        if source.settlement_key_from is not None:
+            key = await self._settlement_key(settings.id, source, event)
         try:
-            acceptance, rows = self._acceptance(settings, source, event, body, actor, refuse=refuse, shape=shape)
+            acceptance, rows = self._acceptance(settings, source, event, key, body, actor, refuse=refuse, shape=shape)
         except Invalid:
             # A repeat is a repeat even when its new content could not become a receipt.
             if (answer := await self._repeat(settings.id, source.id, event, body)) is not None:
@@ -160,8 +169,27 @@ class Intake:
         if not accepted.fresh:
             answer = _repeated(accepted.event_id, same_content=accepted.same_content)
             return replace(answer, view=self._seen_again(accepted)) if isinstance(accepted, Repeat) else answer
-        view = None if accepted.linked else _viewer(acceptance.event, rows, event, body, self.links)
-        return IntakeAnswer(accepted.event_id, fresh=True, view=view)
+        if accepted.linked or accepted.clashes:
+            # Told by the database, which compared it with what came first.
+            return IntakeAnswer(
+                accepted.event_id,
+                fresh=True,
+                status=EventStatus.LINKED if accepted.linked else EventStatus(acceptance.event.status),
+            )
+        view = _viewer(acceptance.event, rows, event, body, self.links)
+        refused = json.loads(acceptance.event.reason or "{}").get("findings", ())
+        status = EventStatus(acceptance.event.status)
+        return IntakeAnswer(accepted.event_id, fresh=True, view=view, status=status, findings=tuple(refused))
+
+    async def _settlement_key(self, merchant_id: UUID, source: SourceRow, event: PaymentEvent) -> str | None:
+        """By the source's rule; of equal returns of one payment the first that this source has not told yet."""
+        key = by_rule(source.settlement_key_from, event)
+        if key is None or key == event.settlement_key or event.type is not EventType.REFUND_SUCCEEDED:
+            return key
+        numbered = of_refund(key, event.amount)
+        async with self._database.pipeline() as tx:
+            told = await events.keys_told_by(tx, merchant_id, event.type.value, numbered, source.id)
+        return next((one for one in numbered if one not in told), numbered[-1])
 
     def _seen_again(self, repeat: Repeat) -> View | None:
         """What came first, as it is now; None where it takes more to tell: pruned, or another event has its money."""
@@ -201,6 +229,7 @@ class Intake:
         settings: MerchantSettings,
         source: SourceRow,
         event: PaymentEvent,
+        key: str | None,
         body: dict[str, Any],
         actor: str,
         *,
@@ -235,7 +264,7 @@ class Intake:
                     reason = {"code": "refused", "findings": [f.detail for f in findings]}
             times = self._deadlines.times(due, at)
             rows = rows_of(plan, settings.id, source, branch, kassa, event, event_id, at, times)
-        new = self._event(settings, source, event, body, event_id, chain_id, status, reason, at, actor)
+        new = self._event(settings, source, event, key, body, event_id, chain_id, status, reason, at, actor)
         customer = self._customer(event, source, status) if rows else None
         made = tuple(self.new_receipt(row, customer) for row in rows)
         return Acceptance(new, made, self._messages(rows, event)), rows
@@ -275,6 +304,7 @@ class Intake:
         settings: MerchantSettings,
         source: SourceRow,
         event: PaymentEvent,
+        key: str | None,
         body: dict[str, Any],
         event_id: UUID,
         chain_id: UUID,
@@ -294,7 +324,7 @@ class Intake:
             content_hash=fingerprint(body),
             payment_id=event.payment_id,
             order_id=event.order_id,
-            settlement_key=event.settlement_key,
+            settlement_key=key,
             chain_id=chain_id,
             chain_payment_id=(event.external_id if sale else event.payment_id) if chained else None,
             sold=event.amount if sale and chained else 0,
@@ -308,6 +338,8 @@ class Intake:
             test=event.test,
             received_at=at,
             actor=actor,
+            claims_key=chained or ((reason or {}).get("code") == ACQUIRER_FISCALIZES and not event.test),
+            links_own=source.kind == "api",
         )
 
 

@@ -51,6 +51,12 @@ async def add(tx: Tx, row_id: UUID, source: SourceRow, part: str, digest: bytes,
         .returning(notifications.c.id)
     )
     stored: UUID | None = found.scalar_one_or_none()
+    await heard(tx, source)
+    return stored
+
+
+async def heard(tx: Tx, source: SourceRow) -> None:
+    """The source spoke; noted once a minute."""
     await tx.execute(
         update(sources)
         .where(
@@ -60,7 +66,6 @@ async def add(tx: Tx, row_id: UUID, source: SourceRow, part: str, digest: bytes,
         )
         .values(last_heard_at=func.kassa_now())
     )
-    return stored
 
 
 async def by_id(tx: Tx, row_id: UUID) -> Notification | None:
@@ -75,6 +80,11 @@ async def finish(tx: Tx, notification: Notification, status: str, note: str | No
         .where(notifications.c.id == notification.id)
         .values(status=status, note=note, finished_at=func.kassa_now())
     )
+
+
+async def waits(tx: Tx, notification: Notification, why: str) -> None:
+    """It is stored and cannot be acted on yet."""
+    await tx.execute(update(notifications).where(notifications.c.id == notification.id).values(note=why))
 
 
 _HINTED = text("""
