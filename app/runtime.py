@@ -59,6 +59,7 @@ from app.services.known_sources import KnownSources
 from app.services.late import Late
 from app.services.merchants import Merchants
 from app.services.missing_receipts import MissingReceipts
+from app.services.notices import Notices
 from app.services.overdue import Overdue
 from app.services.pacing import Pacing
 from app.services.plan import Planner
@@ -215,6 +216,7 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
                 retry_base_seconds=settings.retry_base_seconds,
                 retry_cap_seconds=settings.retry_cap_seconds,
             ),
+            notices=Notices(database),
             source_polls=SourcePolls(
                 database=database,
                 contexts=contexts,

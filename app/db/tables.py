@@ -551,6 +551,15 @@ notifications = Table(
     _maybe_at("finished_at"),
     UniqueConstraint("source_id", "part", "digest"),
     Index("ix_notifications_merchant_id", "merchant_id", "received_at", "id"),
+    Index("ix_notifications_source_id", "source_id", "received_at", "id"),
+    Index(
+        "ix_notifications_unprocessed",
+        "merchant_id",
+        "status",
+        "received_at",
+        "id",
+        postgresql_where=text("status <> 'processed'"),
+    ),
 )
 """Raw inbound webhooks, stored before they are acted on."""
 

@@ -16,6 +16,7 @@ from app.db.unit_of_work import Tx, database_now
 from app.domain.contact import mask_contacts
 from app.domain.event import PaymentEvent
 from app.domain.money import roubles
+from app.domain.register import IMPORTED
 from app.infra.ids import public
 from app.outbound.messages import message_body
 from app.ports.source import Alarm
@@ -55,7 +56,10 @@ async def raise_alarm(tx: Tx, merchant_id: UUID, source_id: UUID, alarm: Alarm, 
 
 
 async def contradicted(tx: Tx, merchant_id: UUID, source_id: UUID, event: PaymentEvent) -> bool:
-    """The same identity came with other content: what was reported first stands, and people hear of the difference."""
+    """The same identity came with other content: what was reported first stands, and people hear of the difference.
+
+    A payment that a register told first, in fewer words, differs by its sum only.
+    """
     known = await events.identity(tx, merchant_id, source_id, event.type.value, event.external_id)
     row = None if known is None else await events.by_id(tx, merchant_id, known.event_id)
     before = None if row is None else row.amount
@@ -68,6 +72,8 @@ async def contradicted(tx: Tx, merchant_id: UUID, source_id: UUID, event: Paymen
             f"The source now says {now} where it said {was}. The receipt stands as it was first reported.",
             f"Источник теперь сообщает сумму {now}, а раньше сообщал {was}. Чек остаётся по первому сообщению.",
         )
+    elif row is not None and row.metadata.get(IMPORTED) is True:
+        return False
     else:
         alarm = Alarm(
             event.type,

@@ -17,6 +17,7 @@ from app.services.kassas import Kassas
 from app.services.late import Late
 from app.services.merchants import Merchants
 from app.services.missing_receipts import MissingReceipts
+from app.services.notices import Notices
 from app.services.prepayments import Prepayments
 from app.services.providers import Providers
 from app.services.reads import Reads
@@ -50,3 +51,4 @@ class Services:
     idempotency: Idempotency
     inbound: Inbound
     source_polls: SourcePolls
+    notices: Notices

@@ -1,7 +1,6 @@
 """Intake (T1): accept an event once, plan its receipts from cached settings, store both with their jobs; answer."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -12,7 +11,6 @@ from prometheus_client import Counter
 from app.db.group_commit import CommitUnknown, GroupCommitter
 from app.db.records import Acceptance, Accepted, NewEvent, NewMessage, NewReceipt
 from app.db.repos import events
-from app.db.repos.events import EventRow
 from app.db.repos.receipts import ReceiptRow
 from app.db.repos.settings import BranchRow, KassaRow, SourceRow
 from app.db.unit_of_work import Database
@@ -37,14 +35,12 @@ from app.queue.accept import Repeat
 from app.services.catalog import Catalog, MerchantSettings
 from app.services.customers import open_customer, open_event, open_fallback
 from app.services.deadline_policy import DeadlinePolicy
+from app.services.fresh_view import View, viewer
 from app.services.principal import Principal
 from app.services.receipt_rows import new_receipt, rows_of
 from app.services.sales import ACQUIRER_FISCALIZES, Sales, Shape
 from app.services.telling import told
 from app.services.views import event_view, held_failure
-
-View = Callable[[bool], dict[str, Any]]
-"""An event's JSON for the API; true: contacts masked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +131,22 @@ class Intake:
         self._count(source.kind, "accepted" if answer.fresh else "duplicate")
         return answer
 
+    async def foresee(
+        self, merchant_id: UUID, source_id: UUID, event: PaymentEvent
+    ) -> tuple[EventStatus, tuple[str, ...]]:
+        """What `accept` would make of an event that was never reported, and why; nothing is stored. Whether another
+        source has told the same money is seen only then."""
+        settings = await self._catalog.merchant(merchant_id)
+        source, body = settings.sources[source_id], event_to_json(event)
+        try:
+            found, _ = self._acceptance(settings, source, event, None, body, "", refuse=False, shape=None)
+        except Invalid as wrong:
+            return EventStatus.REFUSED, tuple(one.detail for one in wrong.findings) or (wrong.detail,)
+        reason = json.loads(found.event.reason or "{}")
+        lacking = [one["detail"] for one in reason.get("missing", ())]
+        words = reason.get("findings") or lacking or [reason.get("detail") or reason.get("message")]
+        return EventStatus(found.event.status), tuple(one for one in words if one)
+
     def _count(self, kind: str, result: str) -> None:
         counter = self._counters.get((kind, result))
         if counter is None:
@@ -176,7 +188,7 @@ class Intake:
                 fresh=True,
                 status=EventStatus.LINKED if accepted.linked else EventStatus(acceptance.event.status),
             )
-        view = _viewer(acceptance.event, rows, event, body, self.links)
+        view = viewer(acceptance.event, rows, event, body, self.links)
         refused = json.loads(acceptance.event.reason or "{}").get("findings", ())
         status = EventStatus(acceptance.event.status)
         return IntakeAnswer(accepted.event_id, fresh=True, view=view, status=status, findings=tuple(refused))
@@ -363,32 +375,3 @@ def _source_names(source: SourceRow) -> tuple[str, str, str]:
 
 def _figures(event: PaymentEvent) -> dict[str, int]:
     return {"expected": event.amount, "actual": sum(item.amount for item in event.items)} if event.items else {}
-
-
-def _viewer(
-    event: NewEvent, rows: list[ReceiptRow], payload: PaymentEvent, body: dict[str, Any], links: PageLinks
-) -> View:
-    def view(masked: bool) -> dict[str, Any]:
-        row = EventRow(
-            id=event.id,
-            merchant_id=event.merchant_id,
-            source_id=event.source_id,
-            type=event.type,
-            external_id=event.external_id,
-            payment_id=event.payment_id,
-            order_id=event.order_id,
-            settlement_key=event.settlement_key,
-            chain_id=event.chain_id,
-            status=event.status,
-            reason=None if event.reason is None else json.loads(event.reason),
-            amount=event.amount,
-            currency=event.currency,
-            occurred_at=event.occurred_at,
-            payload=event.payload,
-            metadata=payload.metadata,
-            test=event.test,
-            received_at=event.received_at,
-        )
-        return event_view(row, rows, payload, masked, reported=body, links=links)
-
-    return view

@@ -36,7 +36,7 @@ class SourceContexts:
             base_url=source.base_url or adapter.default_base_url,
             credentials=self.credentials(source),
             settings=self.settings(source),
-            timezone=await self._zone(source) if present else _ZONE,
+            timezone=await self.zone(source) if present else _ZONE,
             source_id=public("src", source.id),
             tokens=self._tokens.setdefault(source.id, Tokens()),
             pace=self._paces.setdefault(source.id, EvenPace(adapter.capabilities.requests_per_second)),
@@ -53,7 +53,7 @@ class SourceContexts:
         """The same for its settings."""
         return self.adapters.get(source.kind).Settings.model_validate(source.settings)
 
-    async def _zone(self, source: SourceRow) -> str:
+    async def zone(self, source: SourceRow) -> str:
         """Of the source's branch, else of the kassa that its receipts go to."""
         try:
             known = await self._catalog.merchant(source.merchant_id)

@@ -106,10 +106,17 @@ def upgrade() -> None:
         op.execute(f"CREATE POLICY tenant ON {name} TO kassa_api USING (merchant_id = {NOBODY})")
         op.execute(f"CREATE POLICY pipeline ON {name} TO kassa_pipeline USING (true) WITH CHECK (true)")
     op.execute("CREATE INDEX ix_alarms_event_id ON alarms (event_id) WHERE event_id IS NOT NULL")
+    op.execute("CREATE INDEX ix_notifications_source_id ON notifications (source_id, received_at, id)")
+    op.execute(
+        "CREATE INDEX ix_notifications_unprocessed ON notifications (merchant_id, status, received_at, id) "
+        "WHERE status <> 'processed'"
+    )
 
 
 def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '1s'")
+    op.execute("DROP INDEX ix_notifications_unprocessed")
+    op.execute("DROP INDEX ix_notifications_source_id")
     for name in reversed(TABLES):
         op.execute(f"DROP TABLE {name}")
     op.execute("DROP INDEX ix_events_linked_to")
