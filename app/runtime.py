@@ -40,6 +40,7 @@ from app.services.bundle import Services
 from app.services.catalog import Catalog
 from app.services.correction_batches import CorrectionBatches
 from app.services.corrections import Corrections
+from app.services.crm_reports import CrmReports
 from app.services.deadline_policy import DeadlinePolicy
 from app.services.deadlines import Deadlines
 from app.services.deliver import Deliver
@@ -54,9 +55,11 @@ from app.services.idempotency import Idempotency
 from app.services.inbound import Inbound
 from app.services.intake import Intake
 from app.services.kassas import Kassas
+from app.services.known_sources import KnownSources
 from app.services.late import Late
 from app.services.merchants import Merchants
 from app.services.missing_receipts import MissingReceipts
+from app.services.notices import Notices
 from app.services.overdue import Overdue
 from app.services.pacing import Pacing
 from app.services.plan import Planner
@@ -69,6 +72,9 @@ from app.services.receipt_page import ReceiptPages
 from app.services.reconcile import Reconcile
 from app.services.retention import Limits
 from app.services.settle import Settle
+from app.services.silence import Silence
+from app.services.source_contexts import SourceContexts
+from app.services.source_polls import SourcePolls
 from app.services.sources import Sources
 from app.settings import Settings
 from app.worker.dispatch import Dispatch, Stages
@@ -96,6 +102,7 @@ class Runtime:
     drivers: Drivers
     failpoints: Failpoints
     links: PageLinks
+    contexts: SourceContexts
 
 
 @asynccontextmanager
@@ -127,7 +134,8 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
         stack.push_async_callback(database.close)
         http = await stack.enter_async_context(open_http(policy, limit=max(settings.worker_slots, 50)))
         extra = settings.plugin_packages if settings.testing else ()
-        kassas, sources = discover_kassas(*extra), discover_sources()
+        extra_sources = settings.source_packages if settings.testing else ()
+        kassas, sources = discover_kassas(*extra), discover_sources(*extra_sources)
         clock, metrics = DatabaseClock(), Metrics()
         clock.sync(await database.now())
         links = PageLinks(keys.pepper, settings.public_url, on=settings.receipt_pages)
@@ -163,6 +171,10 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
             written=failpoints.hook("provider.after_request_written"),
         )
         drivers = Drivers(kassas, http.stopping(provider_stops), keys.box, settings.public_url)
+        actions = Actions(database=database, catalog=catalog, intake=intake, planner=planner)
+        contexts = SourceContexts(sources, catalog, http, keys.box)
+        known = KnownSources(database)
+        await known.remember()
         missing = MissingReceipts(database=database, catalog=catalog, intake=intake, registry=kassas)
         services = Services(
             merchants=Merchants(database, catalog, clock),
@@ -181,7 +193,7 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
             catalog=catalog,
             intake=intake,
             previews=Previews(database=database, catalog=catalog, intake=intake, drivers=drivers, box=keys.box),
-            actions=Actions(database=database, catalog=catalog, intake=intake, planner=planner),
+            actions=actions,
             corrections=Corrections(
                 database=database, catalog=catalog, intake=intake, planner=planner, registry=kassas
             ),
@@ -195,13 +207,25 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
             idempotency=Idempotency(database, keys.box, metrics=metrics),
             inbound=Inbound(
                 database=database,
-                sources=sources,
+                contexts=contexts,
+                known=known,
                 kassas=kassas,
                 intake=intake,
-                http=http,
+                actions=actions,
                 box=keys.box,
                 metrics=metrics,
                 failpoints=failpoints,
+                retry_base_seconds=settings.retry_base_seconds,
+                retry_cap_seconds=settings.retry_cap_seconds,
+            ),
+            notices=Notices(database),
+            source_polls=SourcePolls(
+                database=database,
+                contexts=contexts,
+                intake=intake,
+                metrics=metrics,
+                failpoints=failpoints,
+                lease_seconds=settings.lease_seconds,
                 retry_base_seconds=settings.retry_base_seconds,
                 retry_cap_seconds=settings.retry_cap_seconds,
             ),
@@ -222,6 +246,7 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
             drivers,
             failpoints,
             links,
+            contexts,
         )
 
 
@@ -286,6 +311,17 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
     failpoints = runtime.failpoints
     settler = Settle(settlements, database, runtime.keys.box, clock, name, failpoints, runtime.metrics, runtime.links)
     state = await installation.recognise(database)
+    crm_reports = CrmReports(
+        database=database,
+        contexts=runtime.contexts,
+        links=runtime.links,
+        metrics=runtime.metrics,
+        failpoints=failpoints,
+        worker=name,
+        retry_base_seconds=s.retry_base_seconds,
+        call_seconds=s.lease_seconds / 2,
+        rng=rng,
+    )
     stages = Stages(
         fiscalize=Fiscalize(
             database=database,
@@ -330,6 +366,8 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
         ),
         inbound=runtime.services.inbound,
         evidence=Evidence(database=database, registry=runtime.kassas, box=runtime.keys.box, links=runtime.links),
+        source_polls=runtime.services.source_polls,
+        crm_reports=crm_reports,
     )
     runner = Runner(
         database=database,
@@ -356,6 +394,9 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
             hold_late=s.hold_late_receipts,
         ),
         idempotency=runtime.services.idempotency,
+        source_polls=runtime.services.source_polls,
+        crm_reports=crm_reports,
+        silence=Silence(database),
         metrics=runtime.metrics,
         rescue_seconds=s.rescue_every_seconds,
         sweep_seconds=s.sweep_every_seconds,

@@ -72,8 +72,9 @@ class Settings(BaseSettings):
     testing: bool = False
     failpoints: str = ""
     plugin_packages: Annotated[tuple[str, ...], NoDecode] = ()
+    source_packages: Annotated[tuple[str, ...], NoDecode] = ()
 
-    @field_validator("plugin_packages", mode="before")
+    @field_validator("plugin_packages", "source_packages", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -13,7 +13,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.problems import MEDIA_TYPE, ProblemDocument, documented
 from app.api.schemas.events import EventIn
-from app.api.schemas.webhooks import RECEIPT_MESSAGES, EndpointMessage, KassaMessage, ReceiptMessage
+from app.api.schemas.webhooks import (
+    RECEIPT_MESSAGES,
+    AlarmMessage,
+    EndpointMessage,
+    KassaMessage,
+    ReceiptMessage,
+    SourceMessage,
+)
 
 TITLE: Final = "CRM-Kassa"
 SUMMARY: Final = "Every payment of a CRM or acquirer becomes exactly one fiscal receipt (54-FZ)."
@@ -150,6 +157,12 @@ def _declare_webhooks(app: FastAPI) -> None:
     def kassa(body: KassaMessage, webhook_id: _Id, webhook_timestamp: _Time, webhook_signature: _Signature) -> None:
         """Nothing is lost: receipts wait in order and go on by themselves."""
 
+    def alarm(body: AlarmMessage, webhook_id: _Id, webhook_timestamp: _Time, webhook_signature: _Signature) -> None:
+        """Told once for each event and code, however often the source repeats it."""
+
+    def source(body: SourceMessage, webhook_id: _Id, webhook_timestamp: _Time, webhook_signature: _Signature) -> None:
+        """Told once for a whole silence; `silent_after_hours` of the source switches it on."""
+
     def endpoint(
         body: EndpointMessage, webhook_id: _Id, webhook_timestamp: _Time, webhook_signature: _Signature
     ) -> None:
@@ -159,6 +172,9 @@ def _declare_webhooks(app: FastAPI) -> None:
         *((type, summary, receipt) for type, summary in RECEIPT_MESSAGES.items()),
         ("kassa.paused", "A kassa stands still", kassa),
         ("kassa.resumed", "A kassa goes on", kassa),
+        ("event.alarm", "Reported money changed at its source", alarm),
+        ("source.silent", "Nothing is heard of a source", source),
+        ("source.heard", "A source is heard again", source),
         ("endpoint.disabled", "An endpoint was switched off", endpoint),
         ("endpoint.test", "A test of this endpoint", endpoint),
     ]

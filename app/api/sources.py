@@ -54,6 +54,8 @@ async def create_source(body: SourceIn, services: ServicesDep, response: Respons
             acquirer_fiscalizes=body.acquirer_fiscalizes,
             fallback_contact=None if body.fallback_contact is None else body.fallback_contact.model_dump(),
             path_secret=body.path_secret,
+            settlement_key_from=body.settlement_key_from,
+            silent_after_hours=body.silent_after_hours,
         ),
     )
     response.headers["Location"] = f"/v1/sources/{public('src', made.source.id)}"
@@ -93,6 +95,19 @@ async def update_source(source_id: SourceId, body: SourceChange, services: Servi
     return _out(await services.sources.change(who.principal.actor, who.merchant_id, source_id, changes))
 
 
+@router.post(
+    "/{source_id}/poll",
+    status_code=202,
+    operation_id="pollSource",
+    summary="Ask a source now for what it has not reported",
+    responses=documented("not-found", "state-conflict"),
+)
+async def poll_source(source_id: SourceId, services: ServicesDep, who: Owner) -> SourceOut:
+    """Otherwise it is asked by itself, again and again. `poll` of the source tells how far it got."""
+    await services.source_polls.now(who.merchant_id, source_id)
+    return _out(await services.sources.read(who.merchant_id, source_id))
+
+
 def _out(view: SourceView) -> SourceOut:
     row = view.source
     shown = {name: getattr(row, name) for name in SourceOut.model_fields if hasattr(row, name)}
@@ -102,5 +117,19 @@ def _out(view: SourceView) -> SourceOut:
             "fallback_contact": view.fallback_contact,
             "path_secret": row.path_secret_hash is not None,
             "addresses": view.addresses,
+            "poll": _poll(view),
         }
     )
+
+
+def _poll(view: SourceView) -> dict[str, Any] | None:
+    if view.can is None or not view.can.polls:
+        return None
+    return {
+        "every_seconds": view.can.poll_seconds,
+        "overlap_seconds": view.can.poll_overlap_seconds,
+        "polled_to": view.source.polled_to,
+        "polled_at": view.source.polled_at,
+        "failing_since": view.source.poll_failing_since,
+        "failure": view.source.poll_failure,
+    }

@@ -19,6 +19,7 @@ from app.cli import (
     restored,
     simulator_process,
     source,
+    source_import,
     up,
     worker_process,
 )
@@ -84,6 +85,7 @@ app.add_typer(_kassas, name="kassa", rich_help_panel=_SETTINGS)
 _sources = _group("Sources: CRMs and acquirers that report payments.")
 _sources.command("create", epilog=source.CREATE_EXAMPLES)(source.create)
 _sources.command("list", epilog=source.LIST_EXAMPLES)(source.listed)
+_sources.command("import", epilog=source_import.EXAMPLES)(source_import.import_register)
 _sources.command("kinds", epilog=source.KINDS_EXAMPLES)(source.kinds)
 app.add_typer(_sources, name="source", rich_help_panel=_SETTINGS)
 

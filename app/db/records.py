@@ -62,7 +62,11 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """An event as intake accepts it. `chain_payment_id` names its chain, `sold` what it adds to it (kopecks)."""
+    """An event as intake accepts it. `chain_payment_id` names its chain, `sold` what it adds to it (kopecks).
+
+    `claims_key`: its settlement key stands for a receipt, made here or by the source itself. `links_own`: its source
+    speaks for several systems, so its own second report of a key may be the same money.
+    """
 
     id: UUID
     merchant_id: UUID
@@ -86,6 +90,8 @@ class NewEvent:
     test: bool
     received_at: datetime
     actor: str
+    claims_key: bool = True
+    links_own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +105,16 @@ class Acceptance:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """T1's verdict: `fresh` was stored now; otherwise `event_id` is the event that came first under this identity."""
+    """T1's verdict: `fresh` was stored now; otherwise `event_id` is the event that came first under this identity.
+
+    `linked`: another event has reported this money. `clashes`: another one has its settlement key, and contradicts.
+    """
 
     event_id: UUID
     fresh: bool
     linked: bool = False
     same_content: bool = True
+    clashes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

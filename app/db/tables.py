@@ -150,6 +150,14 @@ sources = Table(
     _maybe_at("last_heard_at"),
     _at(),
     _at("updated_at"),
+    Column("settlement_key_from", Text),
+    Column("silent_after_hours", Integer),
+    _maybe_at("silent_since"),
+    _maybe_at("polled_to"),
+    _maybe_at("polled_at"),
+    _maybe_at("poll_failing_since"),
+    Column("poll_failure", Text),
+    Column("report_lane", Uuid),
     Index("ix_sources_merchant_id", "merchant_id"),
     Index("uq_sources_built_in", "merchant_id", unique=True, postgresql_where=text("kind = 'api'")),
 )
@@ -209,9 +217,14 @@ settlement_keys = Table(
     Column("type", Text, nullable=False),
     Column("settlement_key", Text, nullable=False),
     Column("event_id", Uuid, nullable=False),
+    Column("source_id", Uuid),
+    Column("amount", BigInteger),
+    Column("sources", ARRAY(Uuid), nullable=False, server_default=text("'{}'::uuid[]")),
+    Column("linked_event_id", Uuid),
     PrimaryKeyConstraint("merchant_id", "type", "settlement_key"),
 )
-"""The same money reported by two sources is one receipt: the first to come owns the key."""
+"""The same money reported by two sources is one receipt: the first to come owns the key. `sources` have reported it,
+`linked_event_id` is the last report that was linked: whoever is neither it nor the owner contradicts."""
 
 chains = Table(
     "chains",
@@ -252,6 +265,8 @@ events = Table(
     _json("metadata", "{}"),
     Column("test", Boolean, nullable=False, server_default=text("false")),
     _at("received_at"),
+    Column("linked_to", Uuid),
+    Index("ix_events_linked_to", "linked_to", postgresql_where=text("linked_to IS NOT NULL")),
     Index("ix_events_merchant_id_received_at_id", "merchant_id", "received_at", "id"),
     Index("ix_events_chain_id", "chain_id"),
     Index("ix_events_order_id", "merchant_id", "order_id", postgresql_where=text("order_id IS NOT NULL")),
@@ -539,8 +554,54 @@ notifications = Table(
     _maybe_at("finished_at"),
     UniqueConstraint("source_id", "part", "digest"),
     Index("ix_notifications_merchant_id", "merchant_id", "received_at", "id"),
+    Index("ix_notifications_source_id", "source_id", "received_at", "id"),
+    Index(
+        "ix_notifications_unprocessed",
+        "merchant_id",
+        "status",
+        "received_at",
+        "id",
+        postgresql_where=text("status <> 'processed'"),
+    ),
 )
 """Raw inbound webhooks, stored before they are acted on."""
+
+crm_reports = Table(
+    "crm_reports",
+    metadata,
+    _id(),
+    _merchant(),
+    Column("source_id", Uuid, nullable=False),
+    Column("receipt_id", Uuid, nullable=False),
+    Column("event_id", Uuid, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'waiting'")),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("reason", Text),
+    _at(),
+    _maybe_at("finished_at"),
+    UniqueConstraint("receipt_id", "event_id", "version", "status"),
+)
+"""What a source is told of a receipt: once for each version and state, under the event that this source reported."""
+
+alarms = Table(
+    "alarms",
+    metadata,
+    _id(),
+    _merchant(),
+    Column("source_id", Uuid, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("external_id", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("event_id", Uuid),
+    Column("reason", Text, nullable=False),
+    Column("reason_ru", Text, nullable=False),
+    _at(),
+    UniqueConstraint("merchant_id", "source_id", "type", "external_id", "code"),
+    Index("ix_alarms_event_id", "event_id", postgresql_where=text("event_id IS NOT NULL")),
+)
+"""What changed at a source after it was reported: told to people once for each event and code."""
 
 idempotency_keys = Table(
     "idempotency_keys",

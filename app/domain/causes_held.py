@@ -78,6 +78,18 @@ HELD = (
         True,
     ),
     Cause(
+        "settlement_conflict",
+        "Another report has the same settlement key and contradicts: another sum, or a second payment of one source.",
+        "Другое сообщение о платеже имеет тот же ключ расчёта и не сходится: другая сумма или второй платёж того же "
+        "источника.",
+        Who.MERCHANT,
+        "Look at `first_event`. Resolve with other_money if it is other money and needs its own receipt, with "
+        "made_elsewhere if it is the same.",
+        "Сравните с `first_event`. Если это другие деньги, решите запросом resolve: other_money, если те же самые: "
+        "made_elsewhere.",
+        False,
+    ),
+    Cause(
         "deadline_passed",
         "The receipt is late: it could not be made before its deadline, and certainly was never made.",
         "Чек просрочен: до срока его пробить не удалось, и он точно не пробит.",

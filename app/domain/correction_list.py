@@ -3,24 +3,16 @@
 Every fault of every line is reported at once with the number of the line in the file; nothing is guessed.
 """
 
-import csv
-import io
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from app.domain.errors import Finding
 from app.domain.event import EventItem, EventPayment
-from app.domain.ffd import FfdEnum, PaymentKind, Taxation
-from app.domain.money import kopecks
+from app.domain.ffd import PaymentKind, Taxation
 from app.domain.receipt import Customer
+from app.domain.sheet import KINDS, RATES, Line, read_sheet
 from app.domain.vat import VatRate
-
-if TYPE_CHECKING:
-    import _csv
 
 MAX_ROWS = 1000
 
@@ -40,35 +32,6 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 """Names of the columns and how else they may be headed; `ё` counts as `е`, case and surrounding spaces do not count."""
 
 REQUIRED = ("payment_id", "date", "amount")
-
-_BY_HEAD = {head: name for name, others in COLUMNS.items() for head in (name, *others)}
-_DELIMITERS = ";,\t"
-_SPACES = re.compile(r"[\s\u00a0\u202f]+")
-_DATES = ("%Y-%m-%d", "%d.%m.%Y", "%d.%m.%y", "%d/%m/%Y")
-_RATES = {
-    "22": VatRate.VAT22,
-    "20": VatRate.VAT20,
-    "10": VatRate.VAT10,
-    "7": VatRate.VAT7,
-    "5": VatRate.VAT5,
-    "0": VatRate.VAT0,
-    "22/122": VatRate.VAT122,
-    "20/120": VatRate.VAT120,
-    "10/110": VatRate.VAT110,
-    "7/107": VatRate.VAT107,
-    "5/105": VatRate.VAT105,
-    "безндс": VatRate.NONE,
-    "нет": VatRate.NONE,
-}
-_KINDS = {
-    "безналичными": PaymentKind.ELECTRONIC,
-    "безналичные": PaymentKind.ELECTRONIC,
-    "безнал": PaymentKind.ELECTRONIC,
-    "карта": PaymentKind.ELECTRONIC,
-    "сбп": PaymentKind.ELECTRONIC,
-    "наличными": PaymentKind.CASH,
-    "наличные": PaymentKind.CASH,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,150 +64,18 @@ class Unreadable:
 def read_list(text: str) -> tuple[list[Listed | Unreadable], tuple[Finding, ...]]:
     """The lines of a file, and what is wrong with the file as a whole: then there are no lines.
 
-    A byte order mark and empty lines are passed over. Sums are roubles with a comma or a dot, spaces between thousands
-    are harmless.
+    As `read_sheet` tells, at most `MAX_ROWS` of them.
     """
-    text = text.removeprefix("\ufeff")
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    if not first:
-        return [], (_EMPTY,)
-    delimiter = max(_DELIMITERS, key=first.count)
-    try:
-        table = [
-            (line, [cell.strip() for cell in cells])
-            for line, cells in _numbered(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-        ]
-    except csv.Error:
-        return [], (_file("list_format", "A quote of the file is not closed.", "В файле не закрыта кавычка."),)
-    if not table:
-        return [], (_EMPTY,)
-    (_, heads), body = table[0], table[1:]
-    names, faults = _heads(heads)
-    if not body:
-        faults.append(_file("list_empty", "The file has no payments.", "В файле нет платежей."))
-    if len(body) > MAX_ROWS:
-        told = f"The file has {len(body)} payments; at most {MAX_ROWS} are taken at once."
-        told_ru = f"В файле {len(body)} платежей, за один раз принимается не больше {MAX_ROWS}."
-        faults.append(_file("list_too_long", told, told_ru, "Send it in parts."))
-    if faults:
-        return [], tuple(faults)
-    return [_row(number, line, names, cells) for number, (line, cells) in enumerate(body)], ()
+    lines, faults = read_sheet(text, COLUMNS, REQUIRED, MAX_ROWS)
+    return [_row(line) for line in lines], faults
 
 
-def _numbered(reader: "_csv.Reader") -> Iterator[tuple[int, list[str]]]:
-    before = 0
-    for cells in reader:
-        if any(cell.strip() for cell in cells):
-            yield before + 1, cells
-        before = reader.line_num
-
-
-def _heads(heads: list[str]) -> tuple[list[str], list[Finding]]:
-    names, faults = [], []
-    for place, head in enumerate(heads, start=1):
-        name = _BY_HEAD.get(_plain(head))
-        if name is None:
-            faults.append(
-                _file(
-                    "column_unknown",
-                    f"Column {place} has a head that is not known.",
-                    f"Заголовок столбца {place} не распознан.",
-                    f"Known columns: {', '.join(COLUMNS)}, or in Russian: "
-                    f"{', '.join(others[0] for others in COLUMNS.values())}.",
-                )
-            )
-        elif name in names:
-            faults.append(
-                _file("column_repeated", f"The column {name} stands twice.", f"Столбец «{head}» встречается дважды.")
-            )
-        names.append(name or "")
-    faults += [
-        _file(
-            "column_missing",
-            f"The column {name} is missing.",
-            f"Нет столбца «{COLUMNS[name][0]}».",
-            f"Add the column {name} or «{COLUMNS[name][0]}».",
-        )
-        for name in REQUIRED
-        if name not in names
-    ]
-    return names, faults
-
-
-class _Line:
-    """One line in the making: collects its faults."""
-
-    def __init__(self, number: int, line: int, cells: dict[str, str]) -> None:
-        self._at = f"#/rows/{number}"
-        self._line = line
-        self._cells = cells
-        self.faults: list[Finding] = []
-
-    def text(self, name: str) -> str | None:
-        return self._cells.get(name) or None
-
-    def needed(self, name: str) -> str:
-        found = self._cells.get(name, "")
-        if not found:
-            self.fault(name, "cell_missing", "is empty", "не заполнено")
-        return found
-
-    def fault(self, name: str, rule: str, told: str, told_ru: str, fix: str | None = None) -> None:
-        self.faults.append(
-            Finding(
-                f"{self._at}/{name}",
-                rule,
-                f"Line {self._line}: {name} {told}.",
-                f"Строка {self._line}: «{COLUMNS[name][0]}» {told_ru}.",
-                fix=fix,
-            )
-        )
-
-    def day(self) -> date | None:
-        text = self.needed("date")
-        for shape in _DATES:
-            try:
-                return datetime.strptime(text.partition(" ")[0].partition("T")[0], shape).date()  # noqa: DTZ007
-            except ValueError:
-                continue
-        if text:
-            self.fault("date", "date_format", "is no date", "не дата", "Write it as 23.11.2026 or 2026-11-23.")
-        return None
-
-    def amount(self) -> int | None:
-        text = _SPACES.sub("", self.needed("amount")).removesuffix("₽").removesuffix("руб.")
-        if not text:
-            return None
-        try:
-            found = kopecks(text.replace(",", ".", 1))
-        except ValueError:
-            self.fault("amount", "amount_format", "is no sum of roubles", "не сумма в рублях", "Write it as 1490,00.")
-            return None
-        if found <= 0:
-            self.fault("amount", "amount_positive", "must be above zero", "должна быть больше нуля")
-        return found
-
-    def word(self, name: str, kind: type[FfdEnum], known: dict[str, FfdEnum]) -> str | None:
-        text = self.text(name)
-        if text is None:
-            return None
-        found = known.get(_SPACES.sub("", _plain(text)).removeprefix("ндс").removesuffix("%"))
-        if found is None:
-            found = next((one for one in kind if _plain(text) in (one.code, _plain(one.ru))), None)
-        if found is None:
-            one_of = ", ".join(one.code for one in kind)
-            self.fault(name, "value_unknown", "has a value that is not known", "не распознано", f"One of: {one_of}.")
-            return None
-        return found.code
-
-
-def _row(number: int, line: int, names: list[str], cells: list[str]) -> Listed | Unreadable:
-    told = _Line(number, line, dict(zip(names, cells, strict=False)))
-    if len(cells) > len(names):
+def _row(told: Line) -> Listed | Unreadable:
+    if told.surplus:
         told.fault("payment_id", "cells_too_many", "and the rest have more cells than heads", "и другие: лишние ячейки")
     payment_id, day, amount = told.needed("payment_id"), told.day(), told.amount()
-    vat = told.word("vat", VatRate, dict(_RATES))
-    kind = told.word("payment_type", PaymentKind, dict(_KINDS))
+    vat = told.word("vat", VatRate, RATES)
+    kind = told.word("payment_type", PaymentKind, KINDS)
     taxation = told.word("taxation", Taxation, {})
     name = told.text("name")
     if vat and not name:
@@ -252,10 +83,10 @@ def _row(number: int, line: int, names: list[str], cells: list[str]) -> Listed |
     if len(payment_id) > 255:
         told.fault("payment_id", "cell_long", "has more than 255 characters", "длиннее 255 символов")
     if told.faults or day is None or amount is None:
-        return Unreadable(number, line, payment_id[:255] or None, tuple(told.faults))
+        return Unreadable(told.number, told.line, payment_id[:255] or None, tuple(told.faults))
     return Listed(
-        number,
-        line,
+        told.number,
+        told.line,
         payment_id,
         day,
         amount,
@@ -266,14 +97,3 @@ def _row(number: int, line: int, names: list[str], cells: list[str]) -> Listed |
         taxation,
         told.text("branch"),
     )
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().replace("ё", "е").split())
-
-
-def _file(rule: str, told: str, told_ru: str, fix: str | None = None) -> Finding:
-    return Finding("#/csv", rule, told, told_ru, fix=fix)
-
-
-_EMPTY = _file("list_empty", "The file is empty.", "Файл пуст.")

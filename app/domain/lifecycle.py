@@ -32,6 +32,10 @@ SETTLED = frozenset({*TERMINAL, Status.HELD, Status.NEEDS_ATTENTION})
 """Where `Prefer: wait` stops waiting: the end, or a person's turn."""
 
 
+REPORTED = (Status.FISCALIZED, Status.REJECTED, Status.NEEDS_ATTENTION, Status.HELD)
+"""What a CRM is told of, where it takes results: a receipt's end, or a person's turn."""
+
+
 class Happening(Enum):
     """What happened to a receipt."""
 

@@ -21,6 +21,7 @@ class HeldReason(StrEnum):
     LINES_NOT_FOUND = "lines_not_found"
     SETTLEMENT_EXCEEDS_PREPAYMENT = "settlement_exceeds_prepayment"
     CONTACT_MISSING = "contact_missing"
+    SETTLEMENT_CONFLICT = "settlement_conflict"
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,12 +30,21 @@ class Metrics:
         )
         self.notifications_received = Counter(
             "kassa_notifications_received_total",
-            "Raw webhooks of sources, by kind and verdict: genuine, needs_read_back, forged.",
+            "Raw webhooks of sources, by kind and verdict: genuine, forged.",
             ["source", "verdict"],
             registry=r,
         )
         self.idempotent_replays = Counter(
             "kassa_idempotent_replays_total", "First answers given once more for an Idempotency-Key.", registry=r
+        )
+        self.source_polls = Counter(
+            "kassa_source_polls_total",
+            "Listings of sources, by outcome: listed, failed.",
+            ["source", "outcome"],
+            registry=r,
+        )
+        self.sources_silent = Gauge(
+            "kassa_sources_silent", "Sources that nothing is heard of for too long.", ["source"], registry=r
         )
         # Receipts
         self.receipts = Gauge("kassa_receipts", "Receipts now in each state.", ["status"], registry=r)
@@ -116,7 +125,7 @@ class Metrics:
         )
         self.crm_reports = Counter(
             "kassa_crm_reports_total",
-            "Results told to CRMs, by outcome: reported, retry, failed.",
+            "Results told to CRMs, by outcome: reported, retry, failed, nothing (the CRM has no place for it).",
             ["source", "outcome"],
             registry=r,
         )

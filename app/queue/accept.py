@@ -14,12 +14,22 @@ from app.db.records import Acceptance, Accepted, NewEvent, NewMessage, NewReceip
 from app.db.repos.events import EventRow
 from app.db.repos.receipts import ReceiptRow
 from app.queue.jobs import CHANNEL, JobKind
+from app.queue.reports import INTO, JOBS, TOLD_OF
+
+CLASH = "settlement_conflict"
+"""Why an event waits whose settlement key another one has, with another amount or from the same source."""
 
 _E = len(fields(NewEvent))
 _R = len(fields(NewReceipt))
 _RECEIPT_COLUMNS = names(NewReceipt)
 _FROM_R = ", ".join(f"r.{f.name}" for f in fields(NewReceipt) if f.name != "chain_id")
 _INTO_R = ", ".join(f.name for f in fields(NewReceipt) if f.name != "chain_id")
+
+# Two sources, one amount. A source's own second report under one key is a second payment, unless it speaks for others.
+_SAME_MONEY = """
+k.amount = excluded.amount AND (excluded.source_id <> ALL(k.sources)
+  OR EXISTS (SELECT 1 FROM e own WHERE own.id = excluded.event_id AND own.links_own))
+"""
 
 _ACCEPT = f"""
 WITH e AS (
@@ -34,15 +44,31 @@ WITH e AS (
   ORDER BY merchant_id, source_id, type, external_id
   ON CONFLICT DO NOTHING RETURNING event_id
 ), keyed AS (
-  INSERT INTO settlement_keys (merchant_id, type, settlement_key, event_id)
-  SELECT e.merchant_id, e.type, e.settlement_key, e.id FROM e JOIN ident ON ident.event_id = e.id
-  WHERE e.settlement_key IS NOT NULL AND e.status NOT IN ('ignored', 'refused')
-  ORDER BY 1, 2, 3
-  ON CONFLICT DO NOTHING RETURNING event_id
-), fresh AS (
-  SELECT e.*, e.settlement_key IS NOT NULL AND e.status NOT IN ('ignored', 'refused')
-    AND NOT EXISTS (SELECT 1 FROM keyed WHERE keyed.event_id = e.id) AS linked
+  -- The row as it is now comes back even if it was committed after this statement began: who owns it, whose report was
+  -- linked last. A report that contradicts changes nothing.
+  INSERT INTO settlement_keys AS k (merchant_id, type, settlement_key, event_id, source_id, amount, sources)
+  SELECT e.merchant_id, e.type, e.settlement_key, e.id, e.source_id, e.amount, ARRAY[e.source_id]
   FROM e JOIN ident ON ident.event_id = e.id
+  WHERE e.settlement_key IS NOT NULL AND e.claims_key
+  ORDER BY 1, 2, 3
+  ON CONFLICT (merchant_id, type, settlement_key) DO UPDATE SET
+    linked_event_id = CASE WHEN {_SAME_MONEY} THEN excluded.event_id ELSE k.linked_event_id END,
+    sources = CASE WHEN {_SAME_MONEY} THEN k.sources || excluded.sources ELSE k.sources END
+  RETURNING merchant_id, type, settlement_key, event_id, source_id, amount, linked_event_id
+), fresh AS (
+  SELECT e.*, CASE WHEN e.status = 'ignored' THEN e.status WHEN k.linked THEN 'linked' WHEN k.clashes THEN 'received'
+      ELSE e.status END AS stands,
+    coalesce(k.linked, false) AS linked, coalesce(k.clashes, false) AS clashes,
+    k.first_event, k.first_source, k.first_amount
+  FROM e JOIN ident ON ident.event_id = e.id
+  LEFT JOIN LATERAL (
+    SELECT k.linked_event_id IS NOT DISTINCT FROM e.id AS linked,
+      k.linked_event_id IS DISTINCT FROM e.id AS clashes,
+      k.event_id AS first_event, k.source_id AS first_source, k.amount AS first_amount
+    FROM keyed k
+    WHERE e.claims_key AND k.merchant_id = e.merchant_id AND k.type = e.type
+      AND k.settlement_key = e.settlement_key AND k.event_id <> e.id
+  ) k ON true
 ), chained AS (
   INSERT INTO chains (id, merchant_id, source_id, payment_id, sold)
   SELECT (array_agg(chain_id))[1], merchant_id, source_id, chain_payment_id, sum(sold)
@@ -52,15 +78,21 @@ WITH e AS (
   ON CONFLICT (merchant_id, source_id, payment_id) DO UPDATE SET sold = chains.sold + excluded.sold
   RETURNING id, merchant_id, source_id, payment_id, (xmax = 0) AS created
 ), placed AS (
-  SELECT f.*, c.id AS chain, c.created FROM fresh f LEFT JOIN chained c
+  SELECT f.*, c.id AS chain, c.created,
+    CASE WHEN f.linked OR f.clashes THEN coalesce(f.reason::jsonb, '{{}}'::jsonb) || jsonb_build_object(
+      'first_event', 'evt_' || replace(f.first_event::text, '-', ''),
+      'first_source', 'src_' || replace(f.first_source::text, '-', ''), 'first_amount', f.first_amount)
+      || CASE WHEN f.clashes AND f.stands = 'received' THEN '{{"code": "{CLASH}"}}'::jsonb ELSE '{{}}'::jsonb END
+    ELSE f.reason::jsonb END AS told
+  FROM fresh f LEFT JOIN chained c
     ON c.merchant_id = f.merchant_id AND c.source_id = f.source_id AND c.payment_id = f.chain_payment_id
     AND NOT f.linked
 ), stored_events AS (
   INSERT INTO events (id, merchant_id, source_id, type, external_id, payment_id, order_id, settlement_key, chain_id,
-    status, reason, amount, currency, occurred_at, payload, metadata, test, received_at)
+    status, reason, amount, currency, occurred_at, payload, metadata, test, received_at, linked_to)
   SELECT p.id, p.merchant_id, p.source_id, p.type, p.external_id, p.payment_id, p.order_id, p.settlement_key, p.chain,
-    CASE WHEN p.linked THEN 'linked' ELSE p.status END, p.reason::jsonb, p.amount, p.currency, p.occurred_at,
-    p.payload, p.metadata::jsonb, p.test, p.received_at
+    p.stands, CASE WHEN p.stands = 'linked' THEN NULL ELSE p.told END, p.amount, p.currency, p.occurred_at,
+    p.payload, p.metadata::jsonb, p.test, p.received_at, CASE WHEN p.linked THEN p.first_event END
   FROM placed p
 ), stored_receipts AS (
   INSERT INTO receipts ({_INTO_R}, chain_id, updated_at)
@@ -70,8 +102,8 @@ WITH e AS (
     .replace("r.metadata", "r.metadata::jsonb")
     .replace("r.remarks", "r.remarks::jsonb")
 }, p.chain, r.created_at
-  FROM r JOIN placed p ON p.id = r.event_id AND NOT p.linked
-  RETURNING id, merchant_id, event_id, kassa_id, chain_id, status, failure, remarks, created_at
+  FROM r JOIN placed p ON p.id = r.event_id AND p.stands = p.status
+  RETURNING id, merchant_id, source_id, event_id, kassa_id, chain_id, version, status, failure, remarks, created_at
 ), stored_messages AS (
   INSERT INTO messages (id, merchant_id, receipt_id, type, sequence, body, created_at)
   SELECT m.id, m.merchant_id, m.receipt_id, m.type, m.sequence, m.body, m.created_at
@@ -83,24 +115,42 @@ WITH e AS (
     ON w.merchant_id = s.merchant_id AND w.status = 'active'
     AND w.types && ARRAY['*', s.type, split_part(s.type, '.', 1) || '.*']
   RETURNING id, endpoint_id
+), reported AS (
+  {INTO}
+  SELECT kassa_uuid7(), s.merchant_id, o.id, s.id, s.event_id, s.version, s.status
+  FROM stored_receipts s JOIN sources o ON o.id = s.source_id AND o.report_lane IS NOT NULL
+  WHERE s.status = 'held'
+  UNION ALL
+  SELECT kassa_uuid7(), p.merchant_id, o.id, m.id, p.id, m.version, m.status
+  FROM placed p JOIN receipts m ON m.event_id = p.first_event AND m.merchant_id = p.merchant_id
+  JOIN sources o ON o.id = p.source_id AND o.report_lane IS NOT NULL
+  WHERE p.linked AND m.status IN {TOLD_OF}
+  ON CONFLICT DO NOTHING RETURNING id, source_id
 ), work AS (
   INSERT INTO jobs (id, kind, lane, chain, ref, run_at)
   SELECT kassa_uuid7(), {JobKind.FISCALIZE}, s.kassa_id, s.chain_id, s.id, kassa_now()
     FROM stored_receipts s WHERE s.status = 'queued'
   UNION ALL
   SELECT kassa_uuid7(), {JobKind.PLAN}, p.source_id, p.chain, p.id, kassa_now()
-    FROM placed p WHERE p.status = 'received' AND NOT p.linked
+    FROM placed p WHERE p.stands = 'received' OR (p.stands = 'ignored' AND (p.linked OR p.clashes))
   UNION ALL
   SELECT DISTINCT ON (p.chain) kassa_uuid7(), {JobKind.RELEASE}, p.source_id, p.chain, p.chain, kassa_now()
     FROM placed p WHERE p.created = false AND p.sold > 0
   UNION ALL
   SELECT kassa_uuid7(), {JobKind.DELIVER}, f.endpoint_id, NULL, f.id, kassa_now() FROM fanned f
+  UNION ALL
+  {JOBS}
   ON CONFLICT (ref) DO NOTHING
 ), history AS (
   INSERT INTO timeline (id, merchant_id, event_id, receipt_id, at, what, status, actor, data)
   SELECT kassa_uuid7(), p.merchant_id, p.id, NULL::uuid, p.received_at,
-    CASE WHEN p.linked THEN 'linked' ELSE p.status END, NULL, p.actor, coalesce(p.reason::jsonb, '{{}}'::jsonb)
+    p.stands, NULL, p.actor, coalesce(p.told, '{{}}'::jsonb)
   FROM placed p
+  UNION ALL
+  SELECT kassa_uuid7(), p.merchant_id, p.first_event, NULL::uuid, p.received_at, 'reported_again', NULL, p.actor,
+    jsonb_build_object('event', 'evt_' || replace(p.id::text, '-', ''), 'same_money', p.linked, 'amount', p.amount,
+      'source', 'src_' || replace(p.source_id::text, '-', ''))
+  FROM placed p WHERE p.linked OR p.clashes
   UNION ALL
   SELECT kassa_uuid7(), s.merchant_id, s.event_id, s.id, s.created_at,
     CASE WHEN s.status = 'held' THEN 'held' ELSE 'planned' END, s.status, 'intake',
@@ -108,7 +158,7 @@ WITH e AS (
       ELSE jsonb_build_object('failure', s.failure) END
   FROM stored_receipts s
 )
-SELECT p.id, p.linked, (SELECT pg_notify('{CHANNEL}', '')) FROM placed p
+SELECT p.id, p.stands = 'linked' AS linked, p.clashes, (SELECT pg_notify('{CHANNEL}', '')) FROM placed p
 """
 
 
@@ -160,17 +210,34 @@ async def accept(connection: asyncpg.Connection, batch: Sequence[Acceptance]) ->
     first: dict[tuple[object, ...], Acceptance] = {}
     for one in batch:
         first.setdefault(_identity(one.event), one)
-    chosen = sorted(first.values(), key=lambda one: one.event.id)
-    rows = await connection.fetch(
-        _ACCEPT,
-        *columns(NewEvent, [one.event for one in chosen]),
-        *columns(NewReceipt, [r for one in chosen for r in one.receipts]),
-        *columns(NewMessage, [m for one in chosen for m in one.messages]),
-    )
-    stored = {row["id"]: row["linked"] for row in rows}
+    stored: dict[UUID, Accepted] = {}
+    for chosen in _rounds(sorted(first.values(), key=lambda one: one.event.id)):
+        rows = await connection.fetch(
+            _ACCEPT,
+            *columns(NewEvent, [one.event for one in chosen]),
+            *columns(NewReceipt, [r for one in chosen for r in one.receipts]),
+            *columns(NewMessage, [m for one in chosen for m in one.messages]),
+        )
+        for row in rows:
+            stored[row["id"]] = Accepted(row["id"], fresh=True, linked=row["linked"], clashes=row["clashes"])
     repeats = [one.event for one in batch if one.event.id not in stored]
     known = await _known(connection, {_identity(event): event for event in repeats}.values()) if repeats else {}
     return [_verdict(one.event, stored, known) for one in batch]
+
+
+def _rounds(chosen: list[Acceptance]) -> Iterable[list[Acceptance]]:
+    """One statement settles one report of a settlement key; a second one of the same moment comes in the next."""
+    while chosen:
+        seen: set[tuple[object, ...]] = set()
+        now: list[Acceptance] = []
+        later: list[Acceptance] = []
+        for one in chosen:
+            event = one.event
+            key = (event.merchant_id, event.type, event.settlement_key)
+            (later if event.settlement_key is not None and key in seen else now).append(one)
+            seen.add(key)
+        yield now
+        chosen = later
 
 
 async def _known(
@@ -211,9 +278,9 @@ def _identity(event: NewEvent) -> tuple[object, ...]:
 
 
 def _verdict(
-    event: NewEvent, stored: dict[object, bool], known: dict[tuple[object, ...], tuple[bytes, Repeat]]
+    event: NewEvent, stored: dict[UUID, Accepted], known: dict[tuple[object, ...], tuple[bytes, Repeat]]
 ) -> Accepted:
     if event.id in stored:
-        return Accepted(event.id, fresh=True, linked=stored[event.id])
+        return stored[event.id]
     content, before = known[_identity(event)]
     return before if content == event.content_hash else replace(before, same_content=False)

@@ -19,6 +19,8 @@ class JobKind(IntEnum):
     DELIVER = 6
     INBOUND = 7
     EVIDENCE = 8
+    POLL_SOURCE = 9
+    REPORT = 10
 
 
 FOLLOW_UP = {

@@ -15,6 +15,7 @@ import asyncpg
 from app.db.records import columns, names, unnest
 from app.db.repos.receipts import EVIDENCE
 from app.queue.jobs import CHANNEL, JobKind
+from app.queue.reports import INTO, JOBS, REPORTERS, TOLD_OF
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ WITH s AS (
     fpd = coalesce(own.fpd, r.fpd), provider_reference = coalesce(own.provider_reference, r.provider_reference),
     updated_at = own.at
   FROM own WHERE r.id = own.receipt_id
-  RETURNING r.id, r.source_id
+  RETURNING r.id, r.source_id, r.event_id, r.version
 ), followed AS (
   -- A first send that a dead provider cost nothing keeps its place: those who paid later do not overtake it.
   UPDATE jobs j SET kind = own.next_kind, run_at = CASE
@@ -137,9 +138,18 @@ WITH s AS (
     ON w.merchant_id = told.merchant_id AND w.status = 'active'
     AND w.types && ARRAY['*', told.type, split_part(told.type, '.', 1) || '.*']
   RETURNING id, endpoint_id
+), reported AS (
+  {INTO}
+  SELECT kassa_uuid7(), own.merchant_id, o.id, own.receipt_id, t.event_id, moved.version, own.status
+  FROM own JOIN moved ON moved.id = own.receipt_id CROSS JOIN LATERAL {REPORTERS.format(r="moved")} t
+  JOIN sources o ON o.id = t.source_id AND o.report_lane IS NOT NULL
+  WHERE own.status IN {TOLD_OF} AND own.message_type = 'receipt.' || own.status
+  ON CONFLICT DO NOTHING RETURNING id, source_id
 ), work AS (
   INSERT INTO jobs (id, kind, lane, chain, ref, run_at)
   SELECT kassa_uuid7(), {JobKind.DELIVER}, endpoint_id, NULL::uuid, id, kassa_now() FROM fanned
+  UNION ALL
+  {JOBS}
   UNION ALL
   SELECT DISTINCT ON (own.chain_id) kassa_uuid7(), {JobKind.RELEASE}, moved.source_id, own.chain_id, own.chain_id,
     kassa_now()

@@ -8,6 +8,7 @@ from sqlalchemy import text
 from app.db.unit_of_work import Tx
 from app.infra.ids import new_id
 from app.queue.jobs import CHANNEL, JobKind
+from app.queue.reports import report
 
 _TELL = text(f"""
 WITH told AS (
@@ -37,7 +38,8 @@ async def tell(
     receipt_id: UUID | None = None,
     sequence: int | None = None,
 ) -> UUID:
-    """One message with its frozen body; returns its id."""
+    """One message with its frozen body; returns its id. What tells of a receipt's new state is reported to its sources
+    as well."""
     message_id = new_id()
     await tx.execute(
         _TELL,
@@ -51,4 +53,6 @@ async def tell(
             "at": at,
         },
     )
+    if receipt_id is not None:
+        await report(tx, receipt_id, type)
     return message_id

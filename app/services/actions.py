@@ -24,6 +24,7 @@ from app.domain.plan import Held, Planned, Refused
 from app.domain.qr import qr_text
 from app.domain.receipt import Customer, FiscalData
 from app.queue import lanes, work
+from app.queue.accept import CLASH
 from app.queue.jobs import FOLLOW_UP, RECEIPT_ORDERS, JobKind
 from app.queue.tell import tell
 from app.services.by_hand import manual_event, manual_shape, shaped
@@ -67,6 +68,15 @@ class Actions:
                 case other:
                     raise _conflict(other, "be retried", ("held", "queued", "accepted", "unknown", "rejected"))
 
+    async def send_rejected_again(self, principal: Principal, merchant_id: UUID, receipt_id: UUID) -> None:
+        """A finally rejected receipt goes out as a new version; Conflict for any other."""
+        settings = await self._catalog.merchant(merchant_id, fresh=True)
+        async with self._database.pipeline() as tx:
+            row = await self._locked(tx, merchant_id, receipt_id)
+            if row.status != Status.REJECTED.value:
+                raise _conflict(Status(row.status), "be sent again", ("rejected",))
+            await self._new_version(tx, row, self._customer(row), principal, settings)
+
     async def cancel(self, principal: Principal, merchant_id: UUID, receipt_id: UUID, reason: str | None) -> None:
         """Give a receipt up before it is sent. A marked one is on its way: Conflict."""
         settings = await self._catalog.merchant(merchant_id, fresh=True)
@@ -98,7 +108,8 @@ class Actions:
         reason: str,
         fiscal: FiscalData | None,
     ) -> None:
-        """A person's decision about what only a person can know: `found`, `send_again`, `made_elsewhere`, `abandon`.
+        """A person's decision about what only a person can know: `found`, `send_again`, `made_elsewhere`, `abandon`; of
+        a receipt held for its settlement key whether it is `other_money`, or `made_elsewhere`.
 
         It names the sequence it saw and voids whatever look-up is under way. `found` without fiscal data asks the
         provider again; with it, the person vouches for the document.
@@ -111,10 +122,13 @@ class Actions:
             if row.sequence != sequence:
                 raise PreconditionFailed(f"the receipt has moved on to sequence {row.sequence}; look at it again")
             status = Status(row.status)
+            said = {"answer": answer, "reason": reason}
+            if _contradicts(row):
+                await self._compared(tx, row, principal, said, settings)
+                return
             if status not in (Status.NEEDS_ATTENTION, Status.UNKNOWN):
                 raise _conflict(status, "be resolved", ("needs_attention", "unknown"))
             await work.take_unmarked(tx, row.id)
-            said = {"answer": answer, "reason": reason}
             match answer:
                 case "found" if fiscal is None:
                     await self._ask_again(tx, row, principal, said)
@@ -129,6 +143,22 @@ class Actions:
                     await self._finish(tx, row, Happening.RESOLVED_ABANDON, principal, said, settings)
                 case _:
                     raise Conflict("answer is one of found, send_again, made_elsewhere, abandon")
+
+    async def _compared(
+        self, tx: Tx, row: ReceiptRow, principal: Principal, said: dict[str, Any], settings: MerchantSettings
+    ) -> None:
+        """Two reports under one settlement key: other money goes on as if it had no key, the same is given up."""
+        match said["answer"]:
+            case "other_money" if row.event_id is not None:
+                await planned.set_event(tx, row.merchant_id, row.event_id, EventStatus.HELD.value, None)
+                await self._note(tx, row, "resolved_other_money", principal, said)
+                event = await planned.event(tx, row.event_id)
+                if event is not None:
+                    await self._planner.plan_event(tx, event, settings)
+            case "made_elsewhere" | "abandon":
+                await self._finish(tx, row, Happening.CANCELLED, principal, said, settings)
+            case _:
+                raise Conflict("answer is one of other_money, made_elsewhere, abandon", current_state=row.status)
 
     async def _ask_again(self, tx: Tx, row: ReceiptRow, principal: Principal, said: dict[str, Any]) -> None:
         if row.kassa_id is None:
@@ -212,6 +242,12 @@ class Actions:
         if is_held_late(row):
             raise Conflict(
                 "this receipt lacks nothing, it is late: POST /v1/receipts/{id}/confirm-late", current_state=row.status
+            )
+        if _contradicts(row):
+            raise Conflict(
+                "this receipt lacks nothing, two reports contradict: POST /v1/receipts/{id}/resolve with other_money "
+                "or made_elsewhere",
+                current_state=row.status,
             )
         event = await planned.event(tx, row.event_id)
         if event is None:
@@ -427,6 +463,11 @@ class Actions:
         await history.add(
             tx, row.merchant_id, TimelineEntry(what, principal.actor, row.status, kept), receipt_id=row.id
         )
+
+
+def _contradicts(row: ReceiptRow) -> bool:
+    """Held because another report has its settlement key."""
+    return row.status == Status.HELD.value and (row.failure or {}).get("code") == CLASH
 
 
 def _changed(before: PaymentEvent, changes: dict[str, Any]) -> PaymentEvent:

@@ -1,11 +1,12 @@
-"""Messages that change no receipt: a kassa is paused or resumed, an endpoint switched off, a receipt is overdue."""
+"""Messages that change no receipt: a kassa is paused or resumed, an endpoint switched off, a receipt is overdue, a
+source fell silent or is heard again."""
 
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from app.db.repos.receipts import ReceiptRow
-from app.db.repos.settings import KassaRow
+from app.db.repos.settings import KassaRow, SourceRow
 from app.db.unit_of_work import Tx, database_now
 from app.domain.causes import cause as look_up_cause
 from app.domain.deadline import Alarm, Step
@@ -83,6 +84,41 @@ async def receipt_overdue(
     }
     body = message_body(MessageType.OVERDUE.value, at, data)
     await tell(tx, row.merchant_id, MessageType.OVERDUE.value, body, at, receipt_id=row.id)
+
+
+_SILENT = {
+    "silent": (
+        "Nothing was heard of this source for longer than it is usually silent.",
+        "От этого источника давно ничего не слышно: дольше, чем он обычно молчит.",
+    ),
+    "poll_failing": (
+        "This source cannot be listed: payments that it does not report by itself may be missing.",
+        "Этот источник не удаётся опросить: платежи, о которых он не сообщил сам, могли потеряться.",
+    ),
+}
+
+
+async def source_silent(tx: Tx, source: SourceRow, heard_at: datetime) -> None:
+    """Once for a whole silence; `heard_at` is when it was heard last, or made."""
+    code = "silent" if source.poll_failing_since is None else "poll_failing"
+    message, message_ru = _SILENT[code]
+    cause = {"code": code, "message": message, "message_ru": message_ru, "detail": source.poll_failure}
+    await _about(tx, source.merchant_id, "source.silent", {"source": _source(source, heard_at), "cause": cause})
+
+
+async def source_heard(tx: Tx, source: SourceRow, heard_at: datetime) -> None:
+    """It is heard again."""
+    await _about(tx, source.merchant_id, "source.heard", {"source": _source(source, heard_at)})
+
+
+def _source(source: SourceRow, heard_at: datetime) -> dict[str, Any]:
+    return {
+        "id": f"src_{source.id.hex}",
+        "name": source.name,
+        "kind": source.kind,
+        "last_heard_at": rfc3339(heard_at),
+        "silent_after_hours": source.silent_after_hours,
+    }
 
 
 def _kassa(kassa: KassaRow) -> dict[str, Any]:

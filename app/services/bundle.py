@@ -17,11 +17,13 @@ from app.services.kassas import Kassas
 from app.services.late import Late
 from app.services.merchants import Merchants
 from app.services.missing_receipts import MissingReceipts
+from app.services.notices import Notices
 from app.services.prepayments import Prepayments
 from app.services.previews import Previews
 from app.services.providers import Providers
 from app.services.reads import Reads
 from app.services.receipt_page import ReceiptPages
+from app.services.source_polls import SourcePolls
 from app.services.sources import Sources
 
 
@@ -50,3 +52,5 @@ class Services:
     pages: ReceiptPages
     idempotency: Idempotency
     inbound: Inbound
+    source_polls: SourcePolls
+    notices: Notices

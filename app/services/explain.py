@@ -133,6 +133,8 @@ def possible(row: ReceiptRow) -> list[Action]:
         case Status.HELD if (row.failure or {}).get("code") in ("contact_missing", "data_missing"):
             fill = Action("update", "Fill what is missing", "Дополнить данные", "PATCH", here, _filling(row), if_match)
             return [fill, Action("retry", "Plan again", "Спланировать снова", "POST", f"{here}/retry"), cancel]
+        case Status.HELD if (row.failure or {}).get("code") == "settlement_conflict":
+            return _resolutions(row, here, _COMPARED)
         case Status.HELD:
             return [Action("retry", "Plan again", "Спланировать снова", "POST", f"{here}/retry"), cancel]
         case Status.QUEUED:
@@ -168,7 +170,13 @@ _ANSWERS = (
 )
 
 
-def _resolutions(row: ReceiptRow, here: str) -> list[Action]:
+_COMPARED = (
+    ("other_money", "It is other money: print its receipt", "Это другие деньги: пробить чек"),
+    ("made_elsewhere", "It is the same money: no second receipt", "Это те же деньги: второй чек не нужен"),
+)
+
+
+def _resolutions(row: ReceiptRow, here: str, answers: tuple[tuple[str, str, str], ...] = _ANSWERS) -> list[Action]:
     return [
         Action(
             f"resolve:{answer}",
@@ -178,7 +186,7 @@ def _resolutions(row: ReceiptRow, here: str) -> list[Action]:
             f"{here}/resolve",
             {"answer": answer, "sequence": row.sequence, "reason": "What you saw"},
         )
-        for answer, title, title_ru in _ANSWERS
+        for answer, title, title_ru in answers
     ]
 
 

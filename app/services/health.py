@@ -87,6 +87,7 @@ class Health:
             told.queue_oldest_age_seconds,
             told.lanes_paused,
             told.provider_circuit_state,
+            told.sources_silent,
         ):
             gauge.clear()
         for status, n in found.receipts.items():
@@ -100,6 +101,8 @@ class Health:
             told.lanes_paused.labels(lane, cause).set(n)
         for provider, circuit in found.circuits.items():
             told.provider_circuit_state.labels(provider).set(circuit)
+        for kind, n in found.silent_sources.items():
+            told.sources_silent.labels(kind).set(n)
         told.webhook_endpoints_disabled.set(found.disabled_endpoints)
         if found.heartbeat is not None:
             told.worker_heartbeat.set(found.heartbeat)

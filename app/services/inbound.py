@@ -1,15 +1,16 @@
 """Inbound: raw notifications of sources and callbacks of providers.
 
 What can be checked without the network is checked first; then the raw request is stored, answered as its sender
-expects, and acted on by a job. A callback is a hint to ask the provider now, and nothing else.
+expects, and acted on by a job, or, where it wants to hear what stands now, acted on at once. A callback is a hint to
+ask the provider now, and nothing else.
 """
 
+import contextlib
 import hashlib
 import hmac
 import json
 from base64 import b64decode, b64encode
 from typing import Any
-from uuid import UUID
 
 import structlog
 
@@ -20,20 +21,23 @@ from app.db.unit_of_work import Database
 from app.domain.backoff import retry_delay
 from app.domain.contact import mask_contacts
 from app.domain.errors import Busy, DuplicateEvent, Invalid, NotFound, SignatureInvalid
+from app.domain.event import EventStatus
 from app.infra.crypto import SecretBox, aad
 from app.infra.failpoints import Failpoints
-from app.infra.http import HttpClients
-from app.infra.ids import new_id, parse, public
+from app.infra.ids import new_id, parse
 from app.infra.metrics import Metrics
-from app.infra.pace import EvenPace
-from app.infra.tokens import Tokens
 from app.ports.inbound import InboundReply, InboundRequest
 from app.ports.kassa import KassaDriver
 from app.ports.registry import Registry
-from app.ports.source import Parsed, ReadBackFailed, SourceAdapter, SourceContext, Verdict
+from app.ports.source import Parsed, ReadBackFailed, SourceAdapter, Verdict
 from app.queue import work
 from app.queue.jobs import Job, JobKind
+from app.services.actions import Actions
+from app.services.alarms import contradicted, raise_alarm
+from app.services.desk import SourceDesk
 from app.services.intake import Intake
+from app.services.known_sources import KnownSources
+from app.services.source_contexts import SourceContexts
 
 log = structlog.get_logger(__name__)
 
@@ -45,10 +49,11 @@ class Inbound:
         self,
         *,
         database: Database,
-        sources: Registry[SourceAdapter],
+        contexts: SourceContexts,
+        known: KnownSources,
         kassas: Registry[KassaDriver],
         intake: Intake,
-        http: HttpClients,
+        actions: Actions,
         box: SecretBox,
         metrics: Metrics,
         failpoints: Failpoints,
@@ -56,39 +61,79 @@ class Inbound:
         retry_cap_seconds: float = 600.0,
     ) -> None:
         self._database = database
-        self._sources = sources
+        self._contexts = contexts
+        self._known = known
         self._kassas = kassas
         self._intake = intake
-        self._http = http.client()
+        self._actions = actions
         self._box = box
         self._metrics = metrics
         self._failpoints = failpoints
         self._base = retry_base_seconds
         self._cap = retry_cap_seconds
-        self._tokens: dict[UUID, Tokens] = {}
-        self._paces: dict[UUID, EvenPace] = {}
 
     async def receive(self, source_id: str, part: str, secret: str | None, request: InboundRequest) -> InboundReply:
-        """Verify, store, answer. NotFound for an unknown address, SignatureInvalid for what its source cannot have
-        sent; when the database is away the sender hears what makes it come again."""
-        source = await self._source(source_id)
-        adapter = self._sources.get(source.kind)
+        """Verify; then store and answer, or answer what stands now.
+
+        NotFound for an unknown address, SignatureInvalid for what its source cannot have sent, unless its adapter says
+        no in words of its own. When the database is away the sender hears what makes it come again; Busy where even
+        the kind of the source is not known.
+        """
+        source, present = await self._source(source_id)
+        adapter = self._contexts.adapters.get(source.kind)
         if part not in adapter.capabilities.parts:
             raise NotFound("no such address")
-        self._check_path(source, secret)
-        match adapter.verify(request, self._credentials(source, adapter), self._settings(source, adapter)):
-            case Verdict.Forged(reason=reason):
-                self._metrics.notifications_received.labels(source.kind, "forged").inc()
-                log.warning("inbound.forged", source_id=source_id, part=part, reason=reason)
+        reason = self._forged(source, adapter, secret, request)
+        if reason is not None:
+            self._metrics.notifications_received.labels(source.kind, "forged").inc()
+            log.warning("inbound.forged", source_id=source_id, part=part, reason=reason)
+            refusal = adapter.refuse(request, reason)
+            if refusal is None:
                 raise SignatureInvalid("the signature does not match")
-            case _:
-                self._metrics.notifications_received.labels(source.kind, "genuine").inc()
+            return refusal
+        self._metrics.notifications_received.labels(source.kind, "genuine").inc()
         await self._failpoints.hit("inbound.after_signature")
+        if part in adapter.capabilities.live_parts:
+            return await self._answer(source, adapter, request, present=present)
         try:
             await self._store(source, part, request)
         except Busy:
             return adapter.reply(request, stored=False)
         return adapter.reply(request, stored=True)
+
+    def _forged(
+        self, source: SourceRow, adapter: SourceAdapter, secret: str | None, request: InboundRequest
+    ) -> str | None:
+        """Why it is not believed; None: it is, or will be when it is read back."""
+        if not self._right_path(source, secret):
+            return "the secret of the address does not match"
+        match adapter.verify(request, self._contexts.credentials(source), self._contexts.settings(source)):
+            case Verdict.Forged(reason=reason):
+                return reason
+            case _:
+                return None
+
+    async def _answer(
+        self, source: SourceRow, adapter: SourceAdapter, request: InboundRequest, *, present: bool
+    ) -> InboundReply:
+        """An adapter that fails is a bug; its sender hears the answer that claims nothing."""
+        desk = SourceDesk(self._database, self._intake, self._actions, source)
+        try:
+            reply = await adapter.answer(request, desk, await self._contexts.of(source, present=present))
+        except Exception:
+            log.exception("inbound.answer_failed", kind=source.kind, part=request.part)
+            nothing = adapter.away(request.part)
+            if nothing is None:
+                raise
+            return nothing
+        if present:
+            await self._heard(source)
+        return reply
+
+    async def _heard(self, source: SourceRow) -> None:
+        with contextlib.suppress(Busy):
+            async with self._database.pipeline() as tx:
+                await notifications.heard(tx, source)
 
     async def callback(self, kassa_id: str, secret: str, request: InboundRequest) -> None:
         """Make the poll of the named receipt due; the body is not believed. NotFound for a wrong secret, too."""
@@ -115,12 +160,13 @@ class Inbound:
             async with self._database.pipeline() as tx:
                 await work.finish(tx, job)
             return
-        adapter = self._sources.get(source.kind)
-        parsed = await adapter.parse(self._request(notification), self._context(source, adapter))
+        adapter = self._contexts.adapters.get(source.kind)
+        parsed = await adapter.parse(self._request(notification), await self._contexts.of(source))
         if isinstance(parsed, ReadBackFailed) and not parsed.final:
             # The sender was told that we have it, so it is asked until it answers, however long it is away.
             async with self._database.pipeline() as tx:
                 await work.snooze(tx, job, retry_delay(job.attempt, 0.5, base=self._base, cap=self._cap))
+                await notifications.waits(tx, notification, mask_contacts(parsed.reason))
             return
         status, note = await self._act(source, parsed)
         async with self._database.pipeline() as tx:
@@ -129,39 +175,51 @@ class Inbound:
                 await notifications.finish(tx, notification, status, note and mask_contacts(note))
 
     async def _act(self, source: SourceRow, parsed: Parsed | ReadBackFailed) -> tuple[str, str | None]:
+        """Status and note of the notice: `processed` if any of its events was taken, `refused` if none could be."""
         if isinstance(parsed, ReadBackFailed):
             return "failed", parsed.reason
-        if not parsed.events:
-            return "ignored", parsed.note
-        notes = [*parsed.warnings]
+        taken, notes = 0, [*parsed.warnings]
         for event in parsed.events:
             try:
-                await self._intake.accept(source.merchant_id, source.id, event, "source", refuse=False)
+                answer = await self._intake.accept(source.merchant_id, source.id, event, "source", refuse=False)
             except DuplicateEvent as conflict:
                 notes.append(f"{event.external_id}: {conflict.detail}")
+                async with self._database.pipeline() as tx:
+                    await contradicted(tx, source.merchant_id, source.id, event)
             except Invalid as wrong:
                 notes.append(f"{event.external_id}: {wrong.detail}")
-        return "processed", "; ".join(notes) or parsed.note
+            else:
+                if answer.status is EventStatus.REFUSED:
+                    notes.append(f"{event.external_id}: {'; '.join(answer.findings)}")
+                else:
+                    taken += 1
+        for alarm in parsed.alarms:
+            notes.append(f"{alarm.external_id}: {alarm.reason}")
+            async with self._database.pipeline() as tx:
+                await raise_alarm(tx, source.merchant_id, source.id, alarm)
+        note = "; ".join(notes) or parsed.note
+        if parsed.events and not taken:
+            return "refused", note
+        return ("processed" if parsed.events or parsed.alarms else "ignored"), note
 
-    async def _source(self, source_id: str) -> SourceRow:
+    async def _source(self, source_id: str) -> tuple[SourceRow, bool]:
         try:
             found = parse("src", source_id)
         except ValueError:
             raise NotFound("no such address") from None
-        async with self._database.pipeline() as tx:
-            source = await notifications.source(tx, found)
+        source, present = await self._known.get(found)
         if source is None or source.kind == "api" or source.status != "active":
             raise NotFound("no such address")
-        return source
+        return source, present
 
-    def _check_path(self, source: SourceRow, secret: str | None) -> None:
+    def _right_path(self, source: SourceRow, secret: str | None) -> bool:
+        """NotFound for a secret in the address of a source that has none."""
         if source.path_secret_hash is None:
             if secret is not None:
                 raise NotFound("no such address")
-            return
+            return True
         digest = hashlib.sha256((secret or "").encode()).digest()
-        if not hmac.compare_digest(source.path_secret_hash, digest):
-            raise SignatureInvalid("the secret of the address does not match")
+        return hmac.compare_digest(source.path_secret_hash, digest)
 
     async def _store(self, source: SourceRow, part: str, request: InboundRequest) -> None:
         raw = json.dumps(
@@ -191,27 +249,6 @@ class Inbound:
             headers=stored["headers"],
             body=b64decode(stored["body"]),
         )
-
-    def _context(self, source: SourceRow, adapter: SourceAdapter) -> SourceContext:
-        return SourceContext(
-            http=self._http,
-            base_url=source.base_url or adapter.default_base_url,
-            credentials=self._credentials(source, adapter),
-            settings=self._settings(source, adapter),
-            timezone="Europe/Moscow",
-            source_id=public("src", source.id),
-            tokens=self._tokens.setdefault(source.id, Tokens()),
-            pace=self._paces.setdefault(source.id, EvenPace(adapter.capabilities.requests_per_second)),
-        )
-
-    def _credentials(self, source: SourceRow, adapter: SourceAdapter) -> Any:
-        if source.credentials is None:
-            return None
-        opened = self._box.open(source.credentials, aad("sources", "credentials", source.merchant_id, source.id))
-        return adapter.Credentials.model_validate_json(opened)
-
-    def _settings(self, source: SourceRow, adapter: SourceAdapter) -> Any:
-        return adapter.Settings.model_validate(source.settings)
 
 
 _NOT_KEPT = frozenset({"authorization", "cookie"})

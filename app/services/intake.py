@@ -1,7 +1,6 @@
 """Intake (T1): accept an event once, plan its receipts from cached settings, store both with their jobs; answer."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -12,7 +11,6 @@ from prometheus_client import Counter
 from app.db.group_commit import CommitUnknown, GroupCommitter
 from app.db.records import Acceptance, Accepted, NewEvent, NewMessage, NewReceipt
 from app.db.repos import events
-from app.db.repos.events import EventRow
 from app.db.repos.receipts import ReceiptRow
 from app.db.repos.settings import BranchRow, KassaRow, SourceRow
 from app.db.unit_of_work import Database
@@ -24,6 +22,7 @@ from app.domain.identity import fingerprint
 from app.domain.lifecycle import MessageType, Status
 from app.domain.plan import Held, Missing, Plan, Planned, Refused
 from app.domain.receipt import Customer
+from app.domain.settlement_key import by_rule, of_refund
 from app.infra.clock import DatabaseClock
 from app.infra.compact_json import json_bytes, json_text
 from app.infra.crypto import SearchHasher, SecretBox, aad
@@ -36,23 +35,26 @@ from app.queue.accept import Repeat
 from app.services.catalog import Catalog, MerchantSettings
 from app.services.customers import open_customer, open_event, open_fallback
 from app.services.deadline_policy import DeadlinePolicy
+from app.services.fresh_view import View, viewer
 from app.services.principal import Principal
 from app.services.receipt_rows import new_receipt, rows_of
-from app.services.sales import Sales, Shape
+from app.services.sales import ACQUIRER_FISCALIZES, Sales, Shape
 from app.services.telling import told
 from app.services.views import event_view, held_failure
-
-View = Callable[[bool], dict[str, Any]]
-"""An event's JSON for the API; true: contacts masked."""
 
 
 @dataclass(frozen=True, slots=True)
 class IntakeAnswer:
-    """`fresh`: stored now; otherwise the event that came first under this identity. `view` tells its state if known."""
+    """`fresh`: stored now; otherwise the event that came first under this identity. `view` tells its state if known.
+
+    `status` is where a fresh event stands, and `findings` why it was refused.
+    """
 
     event_id: UUID
     fresh: bool
     view: View | None = None
+    status: EventStatus | None = None
+    findings: tuple[str, ...] = ()
 
 
 class Intake:
@@ -129,6 +131,22 @@ class Intake:
         self._count(source.kind, "accepted" if answer.fresh else "duplicate")
         return answer
 
+    async def foresee(
+        self, merchant_id: UUID, source_id: UUID, event: PaymentEvent
+    ) -> tuple[EventStatus, tuple[str, ...]]:
+        """What `accept` would make of an event that was never reported, and why; nothing is stored. Whether another
+        source has told the same money is seen only then."""
+        settings = await self._catalog.merchant(merchant_id)
+        source, body = settings.sources[source_id], event_to_json(event)
+        try:
+            found, _ = self._acceptance(settings, source, event, None, body, "", refuse=False, shape=None)
+        except Invalid as wrong:
+            return EventStatus.REFUSED, tuple(one.detail for one in wrong.findings) or (wrong.detail,)
+        reason = json.loads(found.event.reason or "{}")
+        lacking = [one["detail"] for one in reason.get("missing", ())]
+        words = reason.get("findings") or lacking or [reason.get("detail") or reason.get("message")]
+        return EventStatus(found.event.status), tuple(one for one in words if one)
+
     def _count(self, kind: str, result: str) -> None:
         counter = self._counters.get((kind, result))
         if counter is None:
@@ -146,8 +164,11 @@ class Intake:
         shape: Shape | None,
     ) -> IntakeAnswer:
         body = event_to_json(event)
+        key = event.settlement_key
+        if source.settlement_key_from is not None:
+            key = await self._settlement_key(settings.id, source, event)
         try:
-            acceptance, rows = self._acceptance(settings, source, event, body, actor, refuse=refuse, shape=shape)
+            acceptance, rows = self._acceptance(settings, source, event, key, body, actor, refuse=refuse, shape=shape)
         except Invalid:
             # A repeat is a repeat even when its new content could not become a receipt.
             if (answer := await self._repeat(settings.id, source.id, event, body)) is not None:
@@ -160,8 +181,27 @@ class Intake:
         if not accepted.fresh:
             answer = _repeated(accepted.event_id, same_content=accepted.same_content)
             return replace(answer, view=self._seen_again(accepted)) if isinstance(accepted, Repeat) else answer
-        view = None if accepted.linked else _viewer(acceptance.event, rows, event, body, self.links)
-        return IntakeAnswer(accepted.event_id, fresh=True, view=view)
+        if accepted.linked or accepted.clashes:
+            # Told by the database, which compared it with what came first.
+            return IntakeAnswer(
+                accepted.event_id,
+                fresh=True,
+                status=EventStatus.LINKED if accepted.linked else EventStatus(acceptance.event.status),
+            )
+        view = viewer(acceptance.event, rows, event, body, self.links)
+        refused = json.loads(acceptance.event.reason or "{}").get("findings", ())
+        status = EventStatus(acceptance.event.status)
+        return IntakeAnswer(accepted.event_id, fresh=True, view=view, status=status, findings=tuple(refused))
+
+    async def _settlement_key(self, merchant_id: UUID, source: SourceRow, event: PaymentEvent) -> str | None:
+        """By the source's rule; of equal returns of one payment the first that this source has not told yet."""
+        key = by_rule(source.settlement_key_from, event)
+        if key is None or key == event.settlement_key or event.type is not EventType.REFUND_SUCCEEDED:
+            return key
+        numbered = of_refund(key, event.amount)
+        async with self._database.pipeline() as tx:
+            told = await events.keys_told_by(tx, merchant_id, event.type.value, numbered, source.id)
+        return next((one for one in numbered if one not in told), numbered[-1])
 
     def _seen_again(self, repeat: Repeat) -> View | None:
         """What came first, as it is now; None where it takes more to tell: pruned, or another event has its money."""
@@ -201,6 +241,7 @@ class Intake:
         settings: MerchantSettings,
         source: SourceRow,
         event: PaymentEvent,
+        key: str | None,
         body: dict[str, Any],
         actor: str,
         *,
@@ -234,7 +275,7 @@ class Intake:
                     reason = {"code": "refused", "findings": [f.detail for f in findings]}
             times = self._deadlines.times(due, at)
             rows = rows_of(plan, settings.id, source, branch, kassa, event, event_id, at, times)
-        new = self._event(settings, source, event, body, event_id, chain_id, status, reason, at, actor)
+        new = self._event(settings, source, event, key, body, event_id, chain_id, status, reason, at, actor)
         customer = self._customer(event, source, status) if rows else None
         made = tuple(self.new_receipt(row, customer) for row in rows)
         return Acceptance(new, made, self._messages(rows, event)), rows
@@ -304,6 +345,7 @@ class Intake:
         settings: MerchantSettings,
         source: SourceRow,
         event: PaymentEvent,
+        key: str | None,
         body: dict[str, Any],
         event_id: UUID,
         chain_id: UUID,
@@ -323,7 +365,7 @@ class Intake:
             content_hash=fingerprint(body),
             payment_id=event.payment_id,
             order_id=event.order_id,
-            settlement_key=event.settlement_key,
+            settlement_key=key,
             chain_id=chain_id,
             chain_payment_id=(event.external_id if sale else event.payment_id) if chained else None,
             sold=event.amount if sale and chained else 0,
@@ -337,6 +379,8 @@ class Intake:
             test=event.test,
             received_at=at,
             actor=actor,
+            claims_key=chained or ((reason or {}).get("code") == ACQUIRER_FISCALIZES and not event.test),
+            links_own=source.kind == "api",
         )
 
 
@@ -366,32 +410,3 @@ def _source_names(source: SourceRow) -> tuple[str, str, str]:
 
 def _figures(event: PaymentEvent) -> dict[str, int]:
     return {"expected": event.amount, "actual": sum(item.amount for item in event.items)} if event.items else {}
-
-
-def _viewer(
-    event: NewEvent, rows: list[ReceiptRow], payload: PaymentEvent, body: dict[str, Any], links: PageLinks
-) -> View:
-    def view(masked: bool) -> dict[str, Any]:
-        row = EventRow(
-            id=event.id,
-            merchant_id=event.merchant_id,
-            source_id=event.source_id,
-            type=event.type,
-            external_id=event.external_id,
-            payment_id=event.payment_id,
-            order_id=event.order_id,
-            settlement_key=event.settlement_key,
-            chain_id=event.chain_id,
-            status=event.status,
-            reason=None if event.reason is None else json.loads(event.reason),
-            amount=event.amount,
-            currency=event.currency,
-            occurred_at=event.occurred_at,
-            payload=event.payload,
-            metadata=payload.metadata,
-            test=event.test,
-            received_at=event.received_at,
-        )
-        return event_view(row, rows, payload, masked, reported=body, links=links)
-
-    return view

@@ -20,12 +20,15 @@ from app.domain.errors import Invalid
 from app.domain.event import EventStatus, EventType, PaymentEvent
 from app.domain.ffd import Operation
 from app.domain.lifecycle import Status
-from app.domain.plan import Held, Planned, Refused
+from app.domain.plan import Held, HeldReason, Missing, Planned, Refused
 from app.domain.reading import offsets
 from app.domain.receipt import Receipt
 from app.infra.crypto import SecretBox
+from app.ports.source import Alarm
 from app.queue import work
+from app.queue.accept import CLASH
 from app.queue.jobs import Job
+from app.services.alarms import raise_alarm
 from app.services.catalog import Catalog, MerchantSettings
 from app.services.customers import open_event
 from app.services.intake import Intake
@@ -145,6 +148,9 @@ class Planner:
     async def plan_event(self, tx: Tx, event: EventRow, settings: MerchantSettings, *, strict: bool = False) -> None:
         """Plan an event that waits; its chains are locked by the caller. `strict`: a person waits for the answer, so
         what cannot become a receipt raises Invalid instead of staying held in silence."""
+        if event.status == EventStatus.IGNORED.value:
+            await self._made_twice(tx, event)
+            return
         if event.status not in (EventStatus.RECEIVED.value, EventStatus.HELD.value):
             return
         payload = self._payload(event)
@@ -158,6 +164,9 @@ class Planner:
             return
         source = settings.sources[event.source_id]
         case = _Case(event, payload, source, settings, scope.home, waiting, await database_now(tx))
+        if (event.reason or {}).get("code") == CLASH:
+            await self._contradicts(tx, case)
+            return
         if event.type == EventType.PAYMENT_SUCCEEDED.value and not offsets(payload):
             await self._sale_again(tx, case, strict=strict)
             return
@@ -172,6 +181,34 @@ class Planner:
                 await self._hold(tx, case, held)
             case Refused(findings=findings):
                 await self._hold(tx, case, as_held(findings))
+
+    async def _contradicts(self, tx: Tx, case: _Case) -> None:
+        """Another report has this one's settlement key and says otherwise: neither linked nor printed, but asked."""
+        first = {name: value for name, value in (case.event.reason or {}).items() if name.startswith("first_")}
+        await self._hold(tx, case, _CONFLICT, **first)
+        alarm = Alarm(
+            case.payload.type,
+            case.payload.external_id,
+            CLASH,
+            "It has the settlement key of another report, with another sum or from the same source.",
+            "Ключ расчёта совпал с другим сообщением, а сумма другая или источник тот же.",
+        )
+        await raise_alarm(tx, case.event.merchant_id, case.event.source_id, alarm, actor="planner")
+
+    async def _made_twice(self, tx: Tx, event: EventRow) -> None:
+        """The source prints this money's receipts itself, and another source had it printed here before."""
+        if "first_event" not in (event.reason or {}):
+            return
+        alarm = Alarm(
+            EventType(event.type),
+            event.external_id,
+            "fiscalized_twice",
+            "This source makes its receipts itself, and another source's report of the same money came first and got "
+            "one here: the buyer may have two.",
+            "Этот источник сам пробивает чеки, а по тем же деньгам из другого источника чек уже сделан здесь: "
+            "у покупателя может быть два чека.",
+        )
+        await raise_alarm(tx, event.merchant_id, event.source_id, alarm, actor="planner")
 
     def _payload(self, event: EventRow) -> PaymentEvent:
         return open_event(self._box, event.merchant_id, event.id, event.payload)
@@ -278,9 +315,9 @@ class Planner:
             **self._intake.times(case.source, branch, kassa, case.payload, event.received_at),
         )
 
-    async def _hold(self, tx: Tx, case: _Case, held: Held) -> None:
+    async def _hold(self, tx: Tx, case: _Case, held: Held, **facts: Any) -> None:
         event, payload, chain, waiting = case.event, case.payload, case.chain, case.waiting
-        failure = held_failure(held, case.at)
+        failure = {**held_failure(held, case.at), **facts}
         if waiting is not None and _same_trouble(waiting.failure, failure):
             return
         chain_id = chain.id if chain else None
@@ -299,6 +336,19 @@ class Planner:
             return
         await planned.set_event(tx, event.merchant_id, event.id, EventStatus.HELD.value, failure, chain_id)
         await self._turns.tell_held(tx, row, payload.customer, case.at)
+
+
+_CONFLICT = Held(
+    HeldReason.SETTLEMENT_CONFLICT,
+    (
+        Missing(
+            "settlement_key",
+            "#/settlement_key",
+            "Whether this is the same money as the first report of its settlement key, or other money.",
+            "Те же ли это деньги, что в первом сообщении с этим ключом расчёта, или другие.",
+        ),
+    ),
+)
 
 
 def _code(row: ReceiptRow) -> str | None:

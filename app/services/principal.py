@@ -20,13 +20,17 @@ SCOPES = (
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated key. `merchant_id` is None for an installation's admin key."""
+    """An authenticated key. `merchant_id` is None for an installation's admin key.
+
+    `name`: who acts, where it is no key but a source that was told apart by its own signature.
+    """
 
     key_id: UUID
     merchant_id: UUID | None
     source_id: UUID | None
     scopes: frozenset[str]
     live: bool = True
+    name: str | None = None
 
     @property
     def admin(self) -> bool:
@@ -35,7 +39,7 @@ class Principal:
     @property
     def actor(self) -> str:
         """How the timeline names this caller."""
-        return f"key_{self.key_id.hex}"
+        return self.name or f"key_{self.key_id.hex}"
 
     def may(self, scope: str) -> bool:
         return scope in self.scopes or ("*" in self.scopes and scope != "admin")

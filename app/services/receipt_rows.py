@@ -7,13 +7,13 @@ from uuid import UUID
 from app.db.records import NewReceipt
 from app.db.repos.receipts import ReceiptRow
 from app.db.repos.settings import BranchRow, KassaRow, SourceRow
-from app.domain.codec import adjustments_to_json, receipt_to_json
+from app.domain.codec import adjustments_to_json, fiscal_from_json, receipt_to_json
 from app.domain.event import EventType, PaymentEvent
 from app.domain.ffd import Operation
 from app.domain.identity import provider_id
 from app.domain.lifecycle import Status
 from app.domain.plan import CONTACT_FALLBACK, Held, Plan, Planned, Refused
-from app.domain.receipt import Customer, Receipt
+from app.domain.receipt import Customer, FiscalData, Receipt
 from app.infra.compact_json import json_text
 from app.infra.crypto import SearchHasher, SecretBox
 from app.infra.ids import new_id
@@ -143,6 +143,13 @@ def _noted(plan: Planned) -> dict[str, Any]:
         return {"contact_fallback": False, "remarks": None}
     remarks = {"notes": list(plan.notes), "adjustments": adjustments_to_json(plan.adjustments)}
     return {"contact_fallback": CONTACT_FALLBACK in plan.notes, "remarks": remarks}
+
+
+def fiscal_of(row: ReceiptRow) -> FiscalData | None:
+    """The fiscal data as they were stored; the QR text beside them is made of them."""
+    if row.fiscal is None:
+        return None
+    return fiscal_from_json({name: value for name, value in row.fiscal.items() if name != "qr"})
 
 
 def _filling(receipt: Receipt, origin: str) -> dict[str, Any]:

@@ -26,6 +26,8 @@ from app.services.customers import open_fallback
 
 _MOSCOW = "Europe/Moscow"
 """Whose day counts where no kassa is known yet."""
+ACQUIRER_FISCALIZES = "acquirer_fiscalizes"
+"""Why an event is ignored whose source makes the receipt itself: there is one, so no other source gets one here."""
 
 Shape = Callable[[Receipt, date], Receipt]
 """Turns a planned sale, on its local day, into another kind of receipt."""
@@ -55,7 +57,7 @@ class Sales:
     def ignored(self, source: SourceRow, kassa: KassaRow | None, event: PaymentEvent) -> dict[str, Any] | None:
         """Why this event needs no receipt; None when it does."""
         if source.acquirer_fiscalizes:
-            return {"code": "acquirer_fiscalizes", "detail": "this source prints its receipts itself"}
+            return {"code": ACQUIRER_FISCALIZES, "detail": "this source prints its receipts itself"}
         if source.starts_at is not None and event.occurred_at < source.starts_at:
             return {"code": "before_start", "detail": "older than the moment from which this source is fiscalized"}
         if event.test and kassa is not None and not kassa.test:

@@ -21,16 +21,19 @@ from app.infra.crypto import SecretBox, aad
 from app.infra.egress import EgressPolicy, ForbiddenUrl
 from app.infra.ids import new_id, public
 from app.ports.registry import Registry
-from app.ports.source import SourceAdapter
+from app.ports.source import SourceAdapter, SourceCapabilities
 from app.queue import lanes
 from app.queue.replan import replan_held
 from app.services.catalog import Catalog
+from app.services.crm_reports import IN_FLIGHT
 from app.services.customers import open_fallback, seal_fallback
 from app.services.defaults import check_defaults, given
 from app.services.merchants import BUILT_IN_SOURCE, SOURCE_IN_FLIGHT
 from app.services.sealed import NotValid, checked, has_secret, hash_url_secret, new_url_secret, plain, seal_json
+from app.services.source_polls import fit_poll
 
 _ANSWER = "acquirer_fiscalizes"
+_AS_GIVEN = ("name", "branch_id", "kassa_id", "starts_at", "settlement_key_from", "silent_after_hours")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +47,13 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class SourceView:
-    """A source without its secrets. `addresses` hold the path's secret only when it was just made."""
+    """A source without its secrets. `addresses` hold the path's secret only when it was just made; `can` is None where
+    its kind is not installed."""
 
     source: SourceRow
     addresses: tuple[Address, ...]
     fallback_contact: str | None
+    can: SourceCapabilities | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,8 @@ class NewSource:
     acquirer_fiscalizes: bool | None = None
     fallback_contact: Mapping[str, Any] | None = None
     path_secret: bool = False
+    settlement_key_from: str | None = None
+    silent_after_hours: int | None = None
 
 
 class Sources:
@@ -113,6 +120,8 @@ class Sources:
             "starts_at": new.starts_at,
             "acquirer_fiscalizes": new.acquirer_fiscalizes,
             "fallback_contact": new.fallback_contact,
+            "settlement_key_from": new.settlement_key_from,
+            "silent_after_hours": new.silent_after_hours,
         }
         values = self._values(adapter, merchant_id, source_id, changes)
         self._must_be_secret(adapter, new.credentials, secret is not None)
@@ -120,6 +129,8 @@ class Sources:
             if await merchant(tx, merchant_id) is None:
                 raise NotFound("There is no such merchant here.")
             await self._own(tx, merchant_id, values)
+            if adapter.capabilities.reports:
+                values["report_lane"] = await self._report_lane(tx, merchant_id)
             row = await repo.create(
                 tx,
                 merchant_id,
@@ -127,6 +138,7 @@ class Sources:
                 {**values, "kind": new.kind, "path_secret_hash": None if secret is None else hash_url_secret(secret)},
             )
             await lanes.create(tx, source_id, kind="source", merchant_id=merchant_id, max_in_flight=SOURCE_IN_FLIGHT)
+            await fit_poll(tx, row, self._adapters)
             await self._noted(tx, actor, "source.created", row, {"kind": new.kind, "name": new.name})
         self._catalog.forget(merchant_id)
         return self._view(row, secret)
@@ -143,7 +155,7 @@ class Sources:
 
     async def change(self, actor: str, merchant_id: UUID, source_id: UUID, changes: Mapping[str, Any]) -> SourceView:
         """Of `name, base_url, credentials, settings, defaults, branch_id, kassa_id, starts_at, acquirer_fiscalizes,
-        fallback_contact, status, path_secret` those that are given.
+        fallback_contact, status, path_secret, settlement_key_from, silent_after_hours` those that are given.
 
         `settings` are replaced as a whole, `defaults` one by one. `path_secret` true makes a new secret for the
         addresses (the old ones end at once), false takes it away. The built-in source has no connection to change.
@@ -157,6 +169,8 @@ class Sources:
                 values = self._changed(before, changes, secret)
             await self._own(tx, merchant_id, values)
             row = await repo.change(tx, merchant_id, source_id, values)
+            if before.kind != BUILT_IN_SOURCE:
+                await fit_poll(tx, row, self._adapters)
             told = dict.fromkeys(changes, "changed")
             await self._noted(tx, actor, "source.changed", row, {**told, "status": row.status})
             await replan_held(tx, merchant_id)
@@ -228,7 +242,7 @@ class Sources:
 
     def _common(self, merchant_id: UUID, source_id: UUID, changes: Mapping[str, Any]) -> dict[str, Any]:
         """What every source may have: its name, place in the routing, defaults and fallback contact."""
-        values = {name: changes[name] for name in ("name", "branch_id", "kassa_id", "starts_at") if name in changes}
+        values = {name: changes[name] for name in _AS_GIVEN if name in changes}
         if "defaults" in changes:
             values["defaults"] = given(changes["defaults"])
             if findings := tuple(check_defaults(values["defaults"], self._clock.now())):
@@ -284,6 +298,11 @@ class Sources:
                 "signs with, or ask for a secret in its addresses with path_secret: true.",
             )
 
+    async def _report_lane(self, tx: Tx, merchant_id: UUID) -> UUID:
+        lane_id = new_id()
+        await lanes.create(tx, lane_id, kind="report", merchant_id=merchant_id, max_in_flight=IN_FLIGHT)
+        return lane_id
+
     async def _own(self, tx: Tx, merchant_id: UUID, values: Mapping[str, Any]) -> None:
         """What a source points to belongs to the same merchant."""
         if values.get("branch_id") is not None and not await merchants.branch(tx, merchant_id, values["branch_id"]):
@@ -299,7 +318,8 @@ class Sources:
         return opened
 
     def _view(self, row: SourceRow, secret: str | None = None) -> SourceView:
-        return SourceView(row, self._addresses(row, secret), self._masked_contact(row))
+        can = self._adapters.get(row.kind).capabilities if row.kind in self._adapters else None
+        return SourceView(row, self._addresses(row, secret), self._masked_contact(row), can)
 
     def _addresses(self, row: SourceRow, secret: str | None) -> tuple[Address, ...]:
         if row.kind == BUILT_IN_SOURCE or row.kind not in self._adapters:

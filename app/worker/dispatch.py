@@ -12,6 +12,7 @@ from app.domain.errors import Busy
 from app.queue import load
 from app.queue.jobs import RECEIPT_ORDERS, Job, JobKind
 from app.services.catalog import Catalog
+from app.services.crm_reports import CrmReports
 from app.services.deliver import Deliver
 from app.services.endings import Endings
 from app.services.evidence import Evidence
@@ -20,6 +21,7 @@ from app.services.inbound import Inbound
 from app.services.plan import Planner
 from app.services.poll import Poll
 from app.services.reconcile import Reconcile
+from app.services.source_polls import SourcePolls
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Stages:
     deliver: Deliver
     inbound: Inbound
     evidence: Evidence
+    source_polls: SourcePolls
+    crm_reports: CrmReports
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,5 +117,9 @@ class Dispatch:
                 await self._stages.inbound.run(job)
             case JobKind.EVIDENCE:
                 await self._stages.evidence.run(job)
+            case JobKind.POLL_SOURCE:
+                await self._stages.source_polls.run(job)
+            case JobKind.REPORT:
+                await self._stages.crm_reports.run(job)
             case _:
                 assert_never(job.kind)

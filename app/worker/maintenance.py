@@ -17,10 +17,13 @@ from app.infra.metrics import Metrics
 from app.queue import work
 from app.queue.jobs import JobKind
 from app.queue.rescue import rescue
+from app.services.crm_reports import CrmReports
 from app.services.deadlines import Deadlines
 from app.services.idempotency import Idempotency
 from app.services.overdue import Overdue
 from app.services.retention import Limits, Retention
+from app.services.silence import Silence
+from app.services.source_polls import SourcePolls
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +40,9 @@ class Maintenance:
         overdue: Overdue,
         deadlines: Deadlines,
         idempotency: Idempotency,
+        source_polls: SourcePolls,
+        crm_reports: CrmReports,
+        silence: Silence,
         metrics: Metrics,
         rescue_seconds: float,
         sweep_seconds: float,
@@ -46,6 +52,9 @@ class Maintenance:
         self._overdue = overdue
         self._deadlines = deadlines
         self._idempotency = idempotency
+        self._source_polls = source_polls
+        self._crm_reports = crm_reports
+        self._silence = silence
         self._metrics = metrics
         self._rescue_seconds = rescue_seconds
         self._sweep_seconds = sweep_seconds
@@ -67,13 +76,17 @@ class Maintenance:
             log.warning("lease.expired", again=found.again, reconciled=found.reconciled)
 
     async def sweep(self) -> None:
-        """Held refunds whose payment may be there, receipts whose turn came without a job, and what is overdue."""
+        """Held refunds whose payment may be there, receipts whose turn came without a job, what is overdue; sources
+        without the job that asks them, and those that fell silent."""
         async with self._database.pipeline() as tx:
             for chain_id, source_id in await planned.chains_to_release(tx, age_seconds=self._sweep_seconds):
                 await work.enqueue(tx, JobKind.RELEASE, source_id, chain_id, chain=chain_id)
         await self._overdue.run()
         await self._deadlines.run()
         await self._idempotency.prune()
+        await self._source_polls.keep()
+        await self._crm_reports.keep()
+        await self._silence.run()
 
     async def prune(self) -> None:
         """What has served its time, once a day over all workers."""

@@ -48,10 +48,12 @@ NAMES_NO_MERCHANT = {
     "the worker's: its job names the row, of any merchant": {
         "attempts.late",
         "chains.merchant_of",
+        "crm_reports.by_id",
         "notifications.by_id",
         "outbox.disable",
         "planned.event",
         "receipts.by_ids",
+        "source_watch.locked",
     },
     "the caller has the row from its job or read it under its merchant, in the same transaction": {
         "attempts.arrivals",
@@ -92,6 +94,11 @@ NAMES_NO_MERCHANT = {
         "sealed_columns.key_ids",
         "sealed_columns.of_other_keys",
         "sealed_columns.sample",
+        "source_watch.by_ids",
+        "source_watch.fell_silent",
+        "source_watch.heard_again",
+        "source_watch.to_remember",
+        "source_watch.without_a_poll",
     },
     "no table of a merchant's is touched": {
         "chains.document_key",

@@ -25,7 +25,10 @@ Types = Annotated[
     Field(min_length=1, max_length=32, examples=[["receipt.*"]]),
 ]
 
-_TYPES = "Types of message by name, whole families (`receipt.*`, `kassa.*`, `endpoint.*`), or all (`*`)."
+_TYPES = (
+    "Types of message by name, whole families (`receipt.*`, `event.*`, `source.*`, `kassa.*`, `endpoint.*`), or all "
+    "(`*`)."
+)
 
 
 class EndpointIn(RequestModel):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, StrictBool, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StrictBool, StrictInt, StringConstraints, model_validator
 
 from app.api.schemas.defaults import DefaultsIn, DefaultsOut
 from app.api.types import (
@@ -19,7 +19,10 @@ from app.api.types import (
     Timestamp,
     optional,
 )
+from app.domain.settlement_key import RULE
 
+KeyRule = Annotated[str, StringConstraints(pattern=RULE)]
+Hours = Annotated[StrictInt, Field(ge=1, le=8760)]
 Kind = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
 _CREDENTIALS = "As the source's schema wants them (`GET /v1/providers`). Stored encrypted, never shown."
@@ -31,6 +34,15 @@ _ANSWER = (
     "ignored and no receipt is made here."
 )
 _FALLBACK = "Your own consented address for receipts whose buyer left none. Stored encrypted, shown masked."
+_KEY_FROM = (
+    "Of which member of its events their settlement key is made: `order_id`, `payment_id`, `metadata.<member>`; "
+    "`none`: they have none. Two sources that report the same money must come to the same key: the second report is "
+    "then `linked` and gets no receipt. null: what the event itself says."
+)
+_SILENT = (
+    "After so many hours without a word of this source one `source.silent` is told, and one `source.heard` when it is "
+    "back. null: never."
+)
 _IN_PATH = "A secret in the addresses, for senders that cannot sign. "
 
 
@@ -64,6 +76,8 @@ class SourceIn(RequestModel):
     acquirer_fiscalizes: StrictBool | None = Field(default=None, description=_ANSWER)
     fallback_contact: ContactIn | None = Field(default=None, description=_FALLBACK)
     path_secret: StrictBool = Field(default=False, description=_IN_PATH + "The answer shows it this once.")
+    settlement_key_from: KeyRule | None = Field(default=None, description=_KEY_FROM)
+    silent_after_hours: Hours | None = Field(default=None, description=_SILENT)
 
 
 class SourceChange(RequestModel):
@@ -80,7 +94,12 @@ class SourceChange(RequestModel):
     acquirer_fiscalizes: StrictBool = optional(description=_ANSWER)
     fallback_contact: ContactIn | None = optional(description=_FALLBACK)
     path_secret: StrictBool = optional(description=_IN_PATH + "true: a new one, the old addresses end; false: none.")
-    status: Literal["active", "off"] = optional(description="`off`: what it posts is refused.")
+    settlement_key_from: KeyRule | None = optional(description=_KEY_FROM)
+    silent_after_hours: Hours | None = optional(description=_SILENT)
+    status: Literal["active", "off"] = optional(
+        description="`off`: what it posts is refused, and it is not asked. Switched on again, it is asked for "
+        "everything since it was last listed, or since `starts_at`."
+    )
 
 
 class AddressOut(ResponseModel):
@@ -89,6 +108,17 @@ class AddressOut(ResponseModel):
     part: str
     meaning: str
     url: str = Field(description="With the path's secret only in the answer that made it.")
+
+
+class PollOut(ResponseModel):
+    """How far the source has been listed."""
+
+    every_seconds: float
+    overlap_seconds: float = Field(description="Each listing begins so much earlier; what was heard before is dropped.")
+    polled_to: Timestamp | None = Field(description="Everything up to here has come; null: not listed yet.")
+    polled_at: Timestamp | None
+    failing_since: Timestamp | None = Field(description="Since then no listing came whole.")
+    failure: str | None = Field(description="Why the last one did not.")
 
 
 class SourceOut(ResponseModel):
@@ -108,7 +138,11 @@ class SourceOut(ResponseModel):
     fallback_contact: str | None = Field(description="Masked.")
     path_secret: bool = Field(description="Whether the addresses carry a secret.")
     addresses: list[AddressOut]
+    settlement_key_from: str | None
     status: str
-    last_heard_at: Timestamp | None
+    last_heard_at: Timestamp | None = Field(description="The last notice, or the last time that it could be listed.")
+    silent_after_hours: int | None
+    silent_since: Timestamp | None = Field(description="Told as silent then; null: it is heard, or is not watched.")
+    poll: PollOut | None = Field(description="null: this kind of source cannot be listed.")
     created_at: Timestamp
     updated_at: Timestamp

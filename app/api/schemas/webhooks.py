@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from app.api.schemas.receipts import ReceiptOut
-from app.api.types import EndpointId, KassaId, Timestamp
+from app.api.types import EndpointId, EventId, KassaId, ReceiptId, SourceId, Timestamp
 from app.domain.lifecycle import MessageType
 
 RECEIPT_MESSAGES: dict[str, str] = {
@@ -74,6 +74,87 @@ class KassaMessage(BaseModel):
     type: Literal["kassa.paused", "kassa.resumed"]
     timestamp: Timestamp
     data: KassaData
+
+
+class EventNamed(BaseModel):
+    """Which event; `id` and what follows are null where the source never reported it here."""
+
+    id: EventId | None
+    source_id: SourceId
+    type: str
+    external_id: str
+    order_id: str | None
+    status: str | None
+    amount: int | None = Field(description="Kopecks, as it was first reported.")
+
+
+class AlarmTold(BaseModel):
+    """What changed at the source."""
+
+    code: str = Field(
+        description="`amount_changed`, `content_changed`: it now says otherwise; `settlement_conflict`: two reports "
+        "contradict; `fiscalized_twice`: the source made a receipt of money that has one here; others are the source's."
+    )
+    message: str
+    message_ru: str
+
+
+class StandingReceipt(BaseModel):
+    """A receipt that stands for this money."""
+
+    id: ReceiptId
+    status: str
+    total: int
+
+
+class AlarmData(BaseModel):
+    """The alarm, and what stands."""
+
+    alarm: AlarmTold
+    event: EventNamed
+    receipts: list[StandingReceipt]
+
+
+class AlarmMessage(BaseModel):
+    """A person should look: no receipt was made, changed or cancelled because of it."""
+
+    type: Literal["event.alarm"]
+    timestamp: Timestamp
+    data: AlarmData
+
+
+class SourceNamed(BaseModel):
+    """Which source."""
+
+    id: SourceId
+    name: str
+    kind: str
+    last_heard_at: Timestamp
+    silent_after_hours: int | None
+
+
+class SilenceCause(BaseModel):
+    """Why people are told."""
+
+    code: Literal["silent", "poll_failing"]
+    message: str
+    message_ru: str
+    detail: str | None = Field(description="What the source's API answered last.")
+
+
+class SourceData(BaseModel):
+    """The source, and why it is told of."""
+
+    source: SourceNamed
+    cause: SilenceCause | None = Field(default=None, description="Only in `source.silent`.")
+
+
+class SourceMessage(BaseModel):
+    """A source fell silent, or is heard again."""
+
+    type: Literal["source.silent", "source.heard"]
+    timestamp: Timestamp
+    data: SourceData
 
 
 class EndpointNamed(BaseModel):

@@ -16,7 +16,7 @@ from app.domain.event import EventType
 
 @dataclass(frozen=True, slots=True)
 class EventRow:
-    """One event as stored; `payload` is sealed, jsonb members are parsed."""
+    """One event as stored; `payload` is sealed, jsonb members are parsed. `linked_to` reported the same money first."""
 
     id: UUID
     merchant_id: UUID
@@ -36,6 +36,7 @@ class EventRow:
     metadata: dict[str, Any]
     test: bool
     received_at: datetime
+    linked_to: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,19 @@ async def owners(tx: Tx, merchant_id: UUID, keys: Iterable[tuple[str, str]]) -> 
         )
     )
     return {(row.type, row.settlement_key): row.event_id for row in found}
+
+
+async def keys_told_by(tx: Tx, merchant_id: UUID, type: str, keys: Sequence[str], source_id: UUID) -> set[str]:
+    """Of these settlement keys those under which this source has reported something; `tx` is the pipeline's."""
+    found = await tx.execute(
+        select(settlement_keys.c.settlement_key).where(
+            settlement_keys.c.merchant_id == merchant_id,
+            settlement_keys.c.type == type,
+            settlement_keys.c.settlement_key.in_(keys),
+            settlement_keys.c.sources.contains([source_id]),
+        )
+    )
+    return set(found.scalars())
 
 
 def _one_of(name: str, values: Sequence[str]) -> ColumnElement[bool]:

@@ -31,6 +31,7 @@ SELECT provider, max(CASE WHEN paused_at IS NULL OR pause_cause = 'switched_off'
 FROM lanes WHERE provider IS NOT NULL GROUP BY provider
 """)
 _ENDPOINTS = text("SELECT count(*) FROM webhook_endpoints WHERE status = 'disabled'")
+_SILENT = text("SELECT kind, count(*) AS n FROM sources WHERE silent_since IS NOT NULL GROUP BY kind")
 _HEARTBEAT = text("SELECT extract(epoch FROM max(seen_at))::float FROM workers")
 
 
@@ -45,6 +46,7 @@ class Gauges:
     paused: dict[tuple[str, str], int]
     circuits: dict[str, int]
     disabled_endpoints: int
+    silent_sources: dict[str, int]
     heartbeat: float | None
 
 
@@ -61,6 +63,7 @@ async def sample(tx: Tx) -> Gauges:
         paused={(row.kind, row.cause): row.n for row in await tx.execute(_LANES)},
         circuits={row.provider: row.state for row in await tx.execute(_CIRCUITS)},
         disabled_endpoints=(await tx.execute(_ENDPOINTS)).scalar_one(),
+        silent_sources={row.kind: row.n for row in await tx.execute(_SILENT)},
         heartbeat=(await tx.execute(_HEARTBEAT)).scalar_one(),
     )
 

@@ -1,12 +1,14 @@
 """Raw inbound notifications, and the sources and kassas that an address names before any merchant is known."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import bindparam, func, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
+from app.db.repos.paging import Position
 from app.db.repos.settings import KassaRow, SourceRow
 from app.db.tables import kassas, notifications, sources
 from app.db.unit_of_work import Tx
@@ -51,6 +53,12 @@ async def add(tx: Tx, row_id: UUID, source: SourceRow, part: str, digest: bytes,
         .returning(notifications.c.id)
     )
     stored: UUID | None = found.scalar_one_or_none()
+    await heard(tx, source)
+    return stored
+
+
+async def heard(tx: Tx, source: SourceRow) -> None:
+    """The source spoke; noted once a minute."""
     await tx.execute(
         update(sources)
         .where(
@@ -60,7 +68,6 @@ async def add(tx: Tx, row_id: UUID, source: SourceRow, part: str, digest: bytes,
         )
         .values(last_heard_at=func.kassa_now())
     )
-    return stored
 
 
 async def by_id(tx: Tx, row_id: UUID) -> Notification | None:
@@ -69,12 +76,57 @@ async def by_id(tx: Tx, row_id: UUID) -> Notification | None:
     return None if row is None else Notification(**row._mapping)
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A notification as people see it: what came of it, and why."""
+
+    id: UUID
+    merchant_id: UUID
+    source_id: UUID
+    part: str
+    status: str
+    note: str | None
+    received_at: datetime
+    finished_at: datetime | None
+
+
+async def page(
+    tx: Tx,
+    merchant_id: UUID,
+    before: Position | None,
+    limit: int,
+    *,
+    source_id: UUID | None = None,
+    status: Sequence[str] = (),
+) -> list[Notice]:
+    """The newest behind a position, newest first."""
+    query = select(*(notifications.c[name] for name in Notice.__slots__)).where(
+        notifications.c.merchant_id == merchant_id
+    )
+    if source_id is not None:
+        query = query.where(notifications.c.source_id == source_id)
+    if len(status) == 1:
+        # Our own word, written into the statement: the partial index is used only where the planner sees it.
+        query = query.where(notifications.c.status == bindparam("the_status", status[0], literal_execute=True))
+    elif status:
+        query = query.where(notifications.c.status.in_(status))
+    if before is not None:
+        query = query.where(tuple_(notifications.c.received_at, notifications.c.id) < tuple_(*before))
+    query = query.order_by(notifications.c.received_at.desc(), notifications.c.id.desc()).limit(limit)
+    return [Notice(**row._mapping) for row in await tx.execute(query)]
+
+
 async def finish(tx: Tx, notification: Notification, status: str, note: str | None) -> None:
     await tx.execute(
         update(notifications)
         .where(notifications.c.id == notification.id)
         .values(status=status, note=note, finished_at=func.kassa_now())
     )
+
+
+async def waits(tx: Tx, notification: Notification, why: str) -> None:
+    """It is stored and cannot be acted on yet."""
+    await tx.execute(update(notifications).where(notifications.c.id == notification.id).values(note=why))
 
 
 _HINTED = text("""

@@ -154,10 +154,12 @@ _POSTS = "SELECT id FROM messages WHERE receipt_id = ANY(:ids)"
 _OF_RECEIPTS = (
     ("attempts", "DELETE FROM attempts WHERE receipt_id = ANY(:ids)"),
     ("timeline", "DELETE FROM timeline WHERE receipt_id = ANY(:ids)"),
+    ("", "DELETE FROM crm_reports WHERE receipt_id = ANY(:ids)"),
     ("receipts", "DELETE FROM receipts WHERE id = ANY(:ids)"),
 )
 _OF_EVENTS = (
     ("", "DELETE FROM timeline WHERE event_id = ANY(:ids)"),
+    ("", "DELETE FROM alarms WHERE event_id = ANY(:ids)"),
     ("events", "DELETE FROM events WHERE id = ANY(:ids)"),
 )
 _OF_CHAINS = (

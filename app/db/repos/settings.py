@@ -69,7 +69,12 @@ class BranchRow:
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """A source; `credentials` and `fallback_contact` are sealed."""
+    """A source; `credentials` and `fallback_contact` are sealed.
+
+    `settlement_key_from`: of which member of its events the settlement key is made. `silent_since`: people were told
+    then that nothing is heard of it. `polled_to`: everything up to there was listed. `report_lane`: where results are
+    told back, None where they are not.
+    """
 
     id: UUID
     merchant_id: UUID
@@ -89,6 +94,14 @@ class SourceRow:
     last_heard_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    settlement_key_from: str | None = None
+    silent_after_hours: int | None = None
+    silent_since: datetime | None = None
+    polled_to: datetime | None = None
+    polled_at: datetime | None = None
+    poll_failing_since: datetime | None = None
+    poll_failure: str | None = None
+    report_lane: UUID | None = None
 
 
 async def merchant(tx: Tx, merchant_id: UUID) -> MerchantRow | None:
