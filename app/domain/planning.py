@@ -23,7 +23,7 @@ from app.domain.ffd import (
 )
 from app.domain.fitting import NAME_LIMIT, pieces
 from app.domain.money import allocate
-from app.domain.plan import Held, HeldReason, Missing, Plan, Planned, Refused
+from app.domain.plan import Held, HeldReason, Missing, Plan, Planned, Refused, unanswered
 from app.domain.rates import for_method
 from app.domain.reading import item_findings, money_findings, parse_member, parse_payments
 from app.domain.receipt import Customer, Item, MarkingCode, Receipt
@@ -118,7 +118,7 @@ class _Draft:
         self._defaults = settings.defaults
         self._today = today
         self._refusals = refusals
-        self._missing: list[Missing] = []
+        self._missing: list[Missing] = [*unanswered(event)]
         self._notes: list[str] = []
         self._origin_of: list[int] = []
 
@@ -143,7 +143,7 @@ class _Draft:
             customer=customer,
             place=settings.place,
             timezone=settings.timezone,
-            internet=settings.internet,
+            internet=settings.internet if event.internet is None else event.internet,
         )
         return self._judged(receipt)
 

@@ -13,13 +13,13 @@ from uuid import UUID
 
 import structlog
 
-from app.db.repos import notifications
+from app.db.repos import notifications, sources
 from app.db.repos.notifications import Notification
 from app.db.repos.settings import SourceRow
 from app.db.unit_of_work import Database
 from app.domain.backoff import retry_delay
 from app.domain.contact import mask_contacts
-from app.domain.errors import Busy, DuplicateEvent, Invalid, NotFound, SignatureInvalid
+from app.domain.errors import Busy, Conflict, DuplicateEvent, Invalid, NotFound, SignatureInvalid
 from app.infra.crypto import SecretBox, aad
 from app.infra.failpoints import Failpoints
 from app.infra.http import HttpClients
@@ -30,10 +30,11 @@ from app.infra.tokens import Tokens
 from app.ports.inbound import InboundReply, InboundRequest
 from app.ports.kassa import KassaDriver
 from app.ports.registry import Registry
-from app.ports.source import Parsed, ReadBackFailed, SourceAdapter, SourceContext, Verdict
+from app.ports.source import Estimate, Parsed, ReadBackFailed, SourceAdapter, SourceContext, Verdict
 from app.queue import work
 from app.queue.jobs import Job, JobKind
 from app.services.intake import Intake
+from app.services.known import KnownEvents
 
 log = structlog.get_logger(__name__)
 
@@ -128,6 +129,23 @@ class Inbound:
                 # A note may quote the notice, and is kept in the open.
                 await notifications.finish(tx, notification, status, note and mask_contacts(note))
 
+    async def estimate(self, merchant_id: UUID, source_id: UUID, days: int) -> Estimate:
+        """What closing the prepayments of a source would have made in the last `days`, read from the source itself.
+
+        NotFound for anybody else's source, Conflict for one that closes none; SourceUnreachable.
+        """
+        async with self._database.tenant(merchant_id) as tx:
+            source = await sources.by_id(tx, merchant_id, source_id)
+        if source is None:
+            raise NotFound("There is no such source here.")
+        found = None
+        if source.kind in self._sources:
+            adapter = self._sources.get(source.kind)
+            found = await adapter.estimate(days, self._context(source, adapter))
+        if found is None:
+            raise Conflict("This source closes no prepayments, so there is nothing to estimate.")
+        return found
+
     async def _act(self, source: SourceRow, parsed: Parsed | ReadBackFailed) -> tuple[str, str | None]:
         if isinstance(parsed, ReadBackFailed):
             return "failed", parsed.reason
@@ -202,6 +220,7 @@ class Inbound:
             source_id=public("src", source.id),
             tokens=self._tokens.setdefault(source.id, Tokens()),
             pace=self._paces.setdefault(source.id, EvenPace(adapter.capabilities.requests_per_second)),
+            known=KnownEvents(self._database, source.merchant_id, source.id),
         )
 
     def _credentials(self, source: SourceRow, adapter: SourceAdapter) -> Any:
