@@ -156,7 +156,7 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
             links=links,
             deadlines=deadline_policy_of(settings),
         )
-        planner = Planner(database=database, catalog=catalog, intake=intake, box=keys.box)
+        planner = Planner(database=database, catalog=catalog, intake=intake, box=keys.box, sources=sources)
         provider_stops = WireStops(
             connected=failpoints.hook("provider.after_connect"),
             written=failpoints.hook("provider.after_request_written"),

@@ -95,7 +95,8 @@ def plan_sale(event: PaymentEvent, settings: PlanSettings | None, today: date) -
     """
     refusals = [*money_findings(event), *item_findings(event)]
     if settings is None:
-        return Refused(tuple(refusals)) if refusals else Held(HeldReason.KASSA_MISSING, (_KASSA,))
+        missing = (_KASSA, *unanswered(event))
+        return Refused(tuple(refusals)) if refusals else Held(HeldReason.KASSA_MISSING, missing)
     draft = _Draft(event, settings, today, refusals)
     return draft.plan()
 

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from app.crms.moyklass.settings import NOT_FISCALIZED, PaymentType, Settings
+from app.crms.moyklass.settings import NOT_FISCALIZED, Settings
 from app.crms.moyklass.wire import INCOME, REFUND, Payment, Pupil
 from app.domain.event import EventItem, EventPayment, EventType, PaymentEvent, Question
 from app.domain.receipt import Customer
@@ -100,8 +100,8 @@ def routed(event: PaymentEvent, settings: Settings) -> PaymentEvent | None:
         event,
         branch=branch,
         question=question,
-        payments=(EventPayment(rule.kind, event.amount),) if isinstance(rule, PaymentType) else (),
-        internet=rule.internet if isinstance(rule, PaymentType) else None,
+        payments=(EventPayment(rule.kind, event.amount),),
+        internet=rule.internet,
     )
 
 

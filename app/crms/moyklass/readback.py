@@ -101,7 +101,10 @@ class ReadBack:
 
     async def ended(self, sold_from: date, sold_to: date) -> AsyncIterator[UserSubscription]:
         """Subscriptions sold between two days that have ended."""
-        params = {"sellDate": f"{sold_from.isoformat()},{sold_to.isoformat()}", "statusId": wire.OVER}
+        params: dict[str, str | int] = {
+            "sellDate": f"{sold_from.isoformat()},{sold_to.isoformat()}",
+            "statusId": wire.OVER,
+        }
         async for row in self._client.pages("/v1/company/userSubscriptions", "subscriptions", params):
             yield _read(wire.user_subscription, row)
 

@@ -163,9 +163,12 @@ def charge(record: Mapping[str, Any]) -> Charge | None:
 def money(row: Mapping[str, Any], name: str) -> int:
     """Roubles, a double in the CRM, as kopecks, halves up."""
     value = row.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | Decimal) or abs(value) > _MOST:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
         raise Unreadable(f"{name} is no sum")
-    return int(Decimal(value).quantize(_KOPECK, ROUND_HALF_UP).scaleb(2))
+    exact = Decimal(value)
+    if abs(exact) > _MOST:
+        raise Unreadable(f"{name} is out of range")
+    return int(exact.quantize(_KOPECK, ROUND_HALF_UP).scaleb(2))
 
 
 def text(value: object) -> str | None:
