@@ -12,11 +12,12 @@ from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel
 
-from app.crms.moyklass import closings, report, wire
+from app.crms.moyklass import closings, wire
 from app.crms.moyklass.client import Client, CrmError
 from app.crms.moyklass.closings import Group
 from app.crms.moyklass.payments import TYPES, event_of, not_wanted, routed, zone_of
 from app.crms.moyklass.readback import ReadBack
+from app.crms.moyklass.report import tell
 from app.crms.moyklass.settings import Credentials, Settings
 from app.crms.moyklass.wire import Charge, Payment, Unreadable
 from app.domain.event import EventType, PaymentEvent
@@ -102,9 +103,9 @@ class MoyKlassAdapter(Passive):
         except CrmError as error:
             raise PollFailed(str(error)) from None
 
-    async def report(self, told: Report, context: SourceContext) -> Reported | ReportFailed:
+    async def report(self, report: Report, context: SourceContext) -> Reported | ReportFailed:
         """A comment with the link, a task when it failed, as the settings want."""
-        return await report.tell(told, Client(context), context.settings)
+        return await tell(report, Client(context), context.settings)
 
     async def estimate(self, days: int, context: SourceContext) -> Estimate | None:
         """What the lessons of the last `days` would have made, under every choice of `settle`."""
