@@ -554,7 +554,8 @@ class TestClosings:
         assert closings.groups(found, "subscription_end") == []
         over = wire.user_subscription(
             mk.USER_SUBSCRIPTION
-            | {"statusId": 4, "overDate": "2026-11-21", "price": 4900, "stats": {"totalBilled": 4900, "totalBurned": 5}}
+            | {"price": 4900}
+            | {"statusId": 4, "overDate": "2026-11-21", "stats": {"totalBilled": 4900, "totalBurned": 5}}
         )
         whole = closings.ended(over, found, "subscription_end")
         assert whole is not None
@@ -563,7 +564,8 @@ class TestClosings:
         assert burned is not None
         assert (burned.key, burned.amount) == ("burned:1504", 490000 - 3 * 61256)
         silent = wire.user_subscription(
-            mk.USER_SUBSCRIPTION | {"overDate": "2026-11-21", "stats": {"totalBilled": 1837.68, "totalBurned": 5}}
+            mk.USER_SUBSCRIPTION
+            | {"price": None, "overDate": "2026-11-21", "stats": {"totalBilled": 1837, "totalBurned": 5}}
         )
         assert closings.ended(silent, found, "per_day") is None
 
@@ -668,7 +670,7 @@ class TestReport:
 
     async def test_without_a_link_the_requisites_are_told(self):
         crm = Crm()
-        fiscal = FiscalData(fn="9960440300000001", fd=815, fpd="2718281828")
+        fiscal = FiscalData("9960440300000001", 815, "2718281828", SINCE, "2026-11-19T03:00:00")
         await ADAPTER.report(told(public_url=None, fiscal=fiscal), context(crm))
         assert "ФД 815" in crm.written("/userComments")[0]["comment"]
 
