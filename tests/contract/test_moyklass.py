@@ -367,6 +367,19 @@ class TestPoll:
         with pytest.raises(PollFailed):
             await polled(crm)
 
+    async def test_one_payment_that_cannot_be_read_stops_no_other_and_is_said(self):
+        rows = [mk.BALANCE | {"id": 1, "summa": "much"}, mk.INCOME | {"id": 2}, mk.BALANCE | {"id": 3}]
+        crm = Crm(**{"/payments": rows, "/userSubscriptions/1504": {"id": 1504}})
+        found = []
+
+        async def poll() -> None:
+            async for one in ADAPTER.poll(SINCE, context(crm)):
+                found.append(one.external_id)
+
+        with pytest.raises(PollFailed, match="2 payments cannot be read back; the first: payment 1"):
+            await poll()
+        assert found == ["3"]
+
     async def test_a_lost_connection_is_said(self):
         def gone(request: httpx.Request) -> httpx.Response:
             raise httpx.ConnectError("refused")

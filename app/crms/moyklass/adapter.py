@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 from pydantic import BaseModel
 
 from app.crms.moyklass import closings, wire
-from app.crms.moyklass.client import Client, CrmError
+from app.crms.moyklass.client import Client, CrmError, Unfit
 from app.crms.moyklass.closings import Group
 from app.crms.moyklass.payments import TYPES, event_of, not_wanted, routed, zone_of
 from app.crms.moyklass.readback import ReadBack
@@ -78,9 +78,12 @@ class MoyKlassAdapter(Passive):
             payment = await read.payment(payment_id)
             if payment is None:
                 return await _gone(payment_id, context)
-            found = [one async for one in _events([payment], read, context)]
+            unfit: list[Unfit] = []
+            found = [one async for one in _events([payment], read, context, unfit)]
         except CrmError as error:
             return ReadBackFailed(str(error))
+        if unfit:
+            return ReadBackFailed(str(unfit[0]))
         if not found:
             reason = not_wanted(payment, context.settings) or "known already, and unchanged"
             return Parsed(note=f"{name} {payment_id}: {reason}")
@@ -92,9 +95,10 @@ class MoyKlassAdapter(Passive):
     async def poll(self, since: datetime, context: SourceContext) -> AsyncIterator[PaymentEvent | Alarm]:
         """Incomes and refunds created since a moment, then the closings that are due; those once an hour."""
         read = ReadBack(client := Client(context), context.settings)
+        unfit: list[Unfit] = []
         try:
-            for page in _batches(await _created(client, since)):
-                async for one in _events(page, read, context):
+            for page in _batches(await _created(client, since, unfit)):
+                async for one in _events(page, read, context, unfit):
                     yield one
             if context.settings.settle != closings.OFF and context.tokens.get(_CLOSINGS_LOOKED_AT) is None:
                 async for closing in _closings(read, since, context):
@@ -102,6 +106,9 @@ class MoyKlassAdapter(Passive):
                 context.tokens.put(_CLOSINGS_LOOKED_AT, "yes", _CLOSINGS_EVERY_SECONDS)
         except CrmError as error:
             raise PollFailed(str(error)) from None
+        if unfit:
+            # The others were told; these stay visible for as long as they cannot be read.
+            raise PollFailed(f"{len(unfit)} payments cannot be read back; the first: {unfit[0]}")
 
     async def report(self, report: Report, context: SourceContext) -> Reported | ReportFailed:
         """A comment with the link, a task when it failed, as the settings want."""
@@ -142,7 +149,7 @@ def _hint(body: bytes, settings: Settings) -> tuple[str, int] | str:
     return f"{name} names no payment; the poll sees what happened"
 
 
-async def _created(client: Client, since: datetime) -> list[Payment]:
+async def _created(client: Client, since: datetime, unfit: list[Unfit]) -> list[Payment]:
     """Each income and refund created since then, by id: the CRM gives ids in the order of creation."""
     until = datetime.now(UTC) + _AHEAD
     params = {"createdAt": f"{_moment(since)},{_moment(until)}", "optype": f"{wire.INCOME},{wire.REFUND}"}
@@ -151,8 +158,9 @@ async def _created(client: Client, since: datetime) -> list[Payment]:
         try:
             payment = wire.payment(row)
         except Unreadable as error:
-            raise CrmError(f"a payment of the list cannot be read: {error}") from None
-        found[payment.id] = payment
+            unfit.append(Unfit(f"payment {wire.text(row.get('id'))} of the list: {error}"))
+        else:
+            found[payment.id] = payment
     return [found[number] for number in sorted(found)]
 
 
@@ -161,7 +169,7 @@ def _batches(payments: Sequence[Payment], size: int = 200) -> list[Sequence[Paym
 
 
 async def _events(
-    payments: Sequence[Payment], read: ReadBack, context: SourceContext
+    payments: Sequence[Payment], read: ReadBack, context: SourceContext, unfit: list[Unfit]
 ) -> AsyncIterator[PaymentEvent | Alarm]:
     """What is new of these payments, and an alarm for each whose sum is another than was reported."""
     settings: Settings = context.settings
@@ -179,7 +187,11 @@ async def _events(
             continue
         if not_wanted(payment, settings) is not None:
             continue
-        event = await _event(payment, read, context)
+        try:
+            event = await _event(payment, read, context)
+        except Unfit as error:
+            unfit.append(error)
+            continue
         if event is not None:
             yield event
 

@@ -19,6 +19,7 @@ PAGE: Final = 500
 _MOST_PAGES = 2_000
 _EARLY_SECONDS = 3_600.0
 _TOKEN_SECONDS = 86_400.0
+_OF_THIS_CALL = (400, 403, 404)
 
 Params = Mapping[str, str | int]
 
@@ -29,6 +30,10 @@ class CrmError(SourceUnreachable):
     def __init__(self, sentence: str, status: int | None = None) -> None:
         super().__init__(sentence)
         self.status = status
+
+
+class Unfit(CrmError):
+    """One thing of the CRM cannot be used; the others can, and asking for this one again gives the same."""
 
 
 class Client:
@@ -111,7 +116,8 @@ def _read(answer: httpx.Response, path: str) -> Any:
     if status == 429:
         raise CrmError("the CRM asks for fewer requests", status)
     if not 200 <= status < 300:
-        raise CrmError(f"{path}: the CRM answered {status}", status)
+        failed = Unfit if status in _OF_THIS_CALL else CrmError
+        raise failed(f"{path}: the CRM answered {status}", status)
     if status == 204 or not answer.content:
         return None
     try:

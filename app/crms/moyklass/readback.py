@@ -5,7 +5,7 @@ from datetime import date
 from typing import Any, TypeVar
 
 from app.crms.moyklass import wire
-from app.crms.moyklass.client import Client, CrmError
+from app.crms.moyklass.client import Client, CrmError, Unfit
 from app.crms.moyklass.payments import Purchase
 from app.crms.moyklass.settings import Settings
 from app.crms.moyklass.wire import Charge, Payment, Pupil, Unreadable, UserSubscription
@@ -156,7 +156,7 @@ class ReadBack:
                 return None
             raise
         if not isinstance(row, dict):
-            raise CrmError(f"{path}: the CRM's answer is no object")
+            raise Unfit(f"{path}: the CRM's answer is no object")
         return row
 
 
@@ -168,4 +168,4 @@ def _read(reader: Callable[[dict[str, Any]], T], row: dict[str, Any]) -> T:
     try:
         return reader(row)
     except Unreadable as error:
-        raise CrmError(f"the CRM's answer cannot be read: {error}") from None
+        raise Unfit(f"the CRM's answer cannot be read: {error}") from None

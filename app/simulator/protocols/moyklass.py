@@ -17,7 +17,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
-from app.simulator.faults import Call, play
+from app.simulator.faults import Action, Call, play
 from app.simulator.simulator import Simulator
 
 CODE = "moyklass"
@@ -135,7 +135,7 @@ class _Company:
             except HTTPException as wrong:
                 return _refusal(wrong.status_code, "NotFound" if wrong.status_code == 404 else "Validation")
 
-        action = "lookup" if request.method == "GET" else "submit"
+        action: Action = "lookup" if request.method == "GET" else "submit"
         return await play(self.simulator.faults.take(Call(CODE, action, request.url.path)), request, work)
 
 
