@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -479,6 +480,16 @@ class TestMapping:
         lost = await only(Crm(), branches={"2": "Центр"}, payment_types={})
         assert lost.question is not None
         assert (lost.question.member, lost.branch) == ("payments", "moyklass filial 1")
+
+    async def test_a_branch_that_a_person_named_stays_when_the_settings_answer_the_rest(self):
+        lost = await only(Crm(), branches={"2": "Центр"}, payment_types={})
+        named = replace(lost, branch="Север")
+        answered = ADAPTER.reconsider(named, settings(branches={"1": "Юг"}))
+        assert answered is not None
+        assert (answered.branch, answered.question) == ("Север", None)
+        by_settings = ADAPTER.reconsider(lost, settings(branches={"1": "Юг"}))
+        assert by_settings is not None
+        assert (by_settings.branch, by_settings.question) == ("Юг", None)
 
     async def test_a_subscription_that_is_gone_or_has_no_name_leaves_an_advance(self):
         for rows in ({"/userSubscriptions/1504": None}, {"/subscriptions/12": {"id": 12, "name": ""}}):

@@ -208,6 +208,18 @@ async def test_a_type_that_nobody_mapped_waits_and_goes_on_by_itself_when_it_is(
     }
 
 
+async def test_who_says_how_it_was_paid_has_answered_for_this_payment(school: School) -> None:
+    await school.pays(700, paymentTypeId=3)
+    await school.poll()
+    world = school.world
+    async with world.runtime.database.pipeline() as tx:
+        event_id = (await tx.exec_driver_sql("SELECT id FROM events")).scalar_one()
+    paid = [{"kind": "electronic", "amount": 70000}]
+    await world.runtime.services.actions.patch_event(world.principal, world.merchant_id, event_id, {"payments": paid})
+    await school.done()
+    assert await school.printed() == [("sell", 70000)]
+
+
 async def test_a_refund_finds_the_pupil_s_latest_payment(school: School) -> None:
     await school.pays(1000)
     await school.poll()

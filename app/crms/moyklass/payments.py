@@ -85,13 +85,16 @@ def routed(event: PaymentEvent, settings: Settings) -> PaymentEvent | None:
     None: it gets no receipt here. What a filial that is not listed sold waits for its branch under the filial's name.
     """
     filial, paid_by = event.metadata.get("filial_id"), event.metadata.get("payment_type_id")
-    branch = None if filial is None else settings.branches.get(str(filial))
+    listed = None if filial is None else settings.branches.get(str(filial))
     rule = None if paid_by is None else settings.payment_types.get(str(paid_by))
-    if branch == NOT_FISCALIZED or isinstance(rule, str):
+    if listed == NOT_FISCALIZED or isinstance(rule, str):
         return None
+    unlisted = f"moyklass filial {filial}"
+    # A branch that a person named stays, whatever the settings say later.
+    branch = event.branch if event.branch not in (None, unlisted) else listed
     question = None
     if branch is None and settings.branches and event.type is EventType.PAYMENT_SUCCEEDED:
-        branch = f"moyklass filial {filial}"
+        branch = unlisted
         question = _filial_question(filial)
     if rule is None:
         question = _type_question(paid_by, event.metadata.get("payment_type"))
