@@ -165,14 +165,14 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
             links=links,
             deadlines=deadline_policy_of(settings),
         )
-        planner = Planner(database=database, catalog=catalog, intake=intake, box=keys.box)
+        planner = Planner(database=database, catalog=catalog, intake=intake, box=keys.box, sources=sources)
         provider_stops = WireStops(
             connected=failpoints.hook("provider.after_connect"),
             written=failpoints.hook("provider.after_request_written"),
         )
         drivers = Drivers(kassas, http.stopping(provider_stops), keys.box, settings.public_url)
         actions = Actions(database=database, catalog=catalog, intake=intake, planner=planner)
-        contexts = SourceContexts(sources, catalog, http, keys.box)
+        contexts = SourceContexts(database, sources, catalog, http, keys.box)
         known = KnownSources(database)
         await known.remember()
         missing = MissingReceipts(database=database, catalog=catalog, intake=intake, registry=kassas)

@@ -86,6 +86,7 @@ _sources = _group("Sources: CRMs and acquirers that report payments.")
 _sources.command("create", epilog=source.CREATE_EXAMPLES)(source.create)
 _sources.command("list", epilog=source.LIST_EXAMPLES)(source.listed)
 _sources.command("import", epilog=source_import.EXAMPLES)(source_import.import_register)
+_sources.command("estimate", epilog=source.ESTIMATE_EXAMPLES)(source.estimate)
 _sources.command("kinds", epilog=source.KINDS_EXAMPLES)(source.kinds)
 app.add_typer(_sources, name="source", rich_help_panel=_SETTINGS)
 

@@ -1,19 +1,23 @@
 """`crm-kassa source`: connect CRMs and acquirers, and see which there are."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 
 from app.cli.actor import ACTOR
 from app.cli.chosen import PAGE, AsJson, OfMerchant, id_of, json_from, merchant_of, merchants_of
 from app.cli.configure import DataDir, for_administration
+from app.cli.errors import Stop
 from app.cli.loop import run
 from app.cli.place import administration
 from app.cli.say import OK, as_json, examples, out, table
 from app.infra.ids import public
 from app.ports.registry import description, discover_sources
+from app.ports.source import Estimate, SourceUnreachable
 from app.runtime import Runtime
 from app.services.sources import NewSource, SourceView
 from app.services.views import rfc3339
@@ -23,6 +27,10 @@ CREATE_EXAMPLES = examples(
     "crm-kassa source create --kind cloudpayments --name Acquiring --credentials cp.json --we-fiscalize",
 )
 LIST_EXAMPLES = examples("crm-kassa source list", "crm-kassa source list --json")
+ESTIMATE_EXAMPLES = examples(
+    "crm-kassa source estimate src_0190a1b2c3d4e5f60718293a4b5c6d7e",
+    "crm-kassa source estimate src_0190a1b2c3d4e5f60718293a4b5c6d7e --days 90 --json",
+)
 KINDS_EXAMPLES = examples("crm-kassa source kinds", "crm-kassa source kinds --json")
 
 
@@ -123,6 +131,34 @@ async def sources_of_merchant(runtime: Runtime, merchant_id: Any) -> list[Source
         found += page
         before = (page[-1].source.created_at, page[-1].source.id)
     return found
+
+
+def estimate(
+    source: Annotated[str, typer.Argument(help="Which source: src_….")],
+    days: Annotated[int, typer.Option(min=1, max=366, help="So much of its history, until yesterday.")] = 30,
+    merchant: OfMerchant = None,
+    json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """How many closing receipts its lessons would have made, under every choice of the setting; read from the CRM."""
+    try:
+        found = run(_estimated(for_administration(data_dir), merchant, id_of("src", source), days))
+    except SourceUnreachable as error:
+        raise Stop(str(error)) from None
+    if json:
+        as_json(asdict(found))
+        return
+    table(
+        f"{found.charges} charges of {found.customers} pupils, {found.first_day} to {found.last_day}",
+        ("settle", "closing receipts", ""),
+        [(name, str(number), "now" if name == found.chosen else "") for name, number in found.receipts.items()],
+    )
+
+
+async def _estimated(settings: Settings, merchant: str | None, source_id: UUID, days: int) -> Estimate:
+    async with administration(settings) as runtime:
+        owner = await merchant_of(runtime, merchant)
+        return await runtime.services.inbound.estimate(owner, source_id, days)
 
 
 def kinds(json: AsJson = False) -> None:

@@ -92,8 +92,23 @@ class OriginalSale:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """What the settings of a source do not say yet about one of its events, so that it is held and never guessed.
+
+    `member` is the member of the event that would be the answer: whoever gives it has answered.
+    """
+
+    member: str
+    detail: str
+    detail_ru: str
+
+
+@dataclass(frozen=True, slots=True)
 class PaymentEvent:
-    """One report of one source. (merchant, source, type, external_id) is its permanent identity."""
+    """One report of one source. (merchant, source, type, external_id) is its permanent identity.
+
+    `internet`: how this payment was taken (tag 1125); None: as the kassa says.
+    """
 
     type: EventType
     external_id: str
@@ -117,3 +132,5 @@ class PaymentEvent:
     metadata: dict[str, object] = field(default_factory=dict)
     test: bool = False
     original: OriginalSale | None = None
+    internet: bool | None = None
+    question: Question | None = None

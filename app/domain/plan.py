@@ -7,6 +7,7 @@ from enum import StrEnum
 from app.domain.basket import Adjustment
 from app.domain.causes import Who
 from app.domain.errors import Finding
+from app.domain.event import PaymentEvent
 from app.domain.receipt import Receipt
 
 
@@ -76,3 +77,9 @@ CONTACT_FALLBACK = "contact_fallback"
 """Note of a plan: the buyer left no usable contact, the merchant's own address stands in the receipt."""
 
 Plan = Planned | Held | Refused
+
+
+def unanswered(event: PaymentEvent) -> tuple[Missing, ...]:
+    """What the source itself asks before its event can become a receipt."""
+    asked = event.question
+    return () if asked is None else (Missing(asked.member, f"#/{asked.member}", asked.detail, asked.detail_ru),)

@@ -26,7 +26,7 @@ from app.domain.ffd import (
 from app.domain.fitting import NAME_LIMIT, fit_basket, name_note
 from app.domain.limits import DriverLimits
 from app.domain.money import roubles
-from app.domain.plan import Held, HeldReason, Missing, Plan, Planned, Refused
+from app.domain.plan import Held, HeldReason, Missing, Plan, Planned, Refused, unanswered
 from app.domain.rates import for_method
 from app.domain.reading import item_findings, money_findings, parse_member, parse_payments, untracked
 from app.domain.receipt import Customer, Item, MarkingCode, Payment, Receipt
@@ -99,7 +99,8 @@ def plan_sale(event: PaymentEvent, settings: PlanSettings | None, today: date) -
     """
     refusals = [*money_findings(event), *item_findings(event)]
     if settings is None:
-        return Refused(tuple(refusals)) if refusals else Held(HeldReason.KASSA_MISSING, (_KASSA,))
+        missing = (_KASSA, *unanswered(event))
+        return Refused(tuple(refusals)) if refusals else Held(HeldReason.KASSA_MISSING, missing)
     draft = _Draft(event, settings, today, refusals)
     return draft.plan()
 
@@ -122,7 +123,7 @@ class _Draft:
         self._defaults = settings.defaults
         self._today = today
         self._refusals = refusals
-        self._missing: list[Missing] = []
+        self._missing: list[Missing] = [*unanswered(event)]
         self._notes: list[str] = []
         self._origin_of: list[int] = []
         self._likes: list[Item] = []
@@ -159,7 +160,7 @@ class _Draft:
             customer=customer,
             place=settings.place,
             timezone=settings.timezone,
-            internet=settings.internet,
+            internet=settings.internet if self._event.internet is None else self._event.internet,
         )
 
     def _judged(self, receipt: Receipt) -> Plan:

@@ -167,6 +167,11 @@ def _settled(
     return Refused(found) if found else Planned((receipt,), origin, tuple(closing.notes), tuple(closing.adjustments))
 
 
+def _advances(prepaid: Sequence[LedgerLine]) -> list[LedgerLine]:
+    """Money that was taken for nothing known yet: whatever is given later may be drawn from it."""
+    return [line for line in prepaid if line.item.payment_method is PaymentMethod.ADVANCE and line.amount_left]
+
+
 _MONEY_NOW = Finding(
     "#/payments",
     "settlement_payments",
@@ -246,7 +251,7 @@ class _Closing:
         lines: list[Item] = []
         for index, item in enumerate(self._event.items):
             pointer = f"#/items/{index}"
-            meant = named(item, prepaid) or (prepaid if len(prepaid) == 1 else [])
+            meant = named(item, prepaid) or (prepaid if len(prepaid) == 1 else _advances(prepaid))
             amount = nets[index].amount
             if not meant:
                 self.unfound.append(_not_found(pointer))

@@ -5,9 +5,9 @@ worker. Only a part that a sender wants answered with what stands now (`live_par
 desk that it is handed.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, ClassVar, Protocol
 
 import httpx
@@ -25,11 +25,13 @@ class SourceCapabilities:
 
     `live_parts` are answered by `answer` instead of stored and acted on later. A source that `polls` is asked every
     `poll_seconds` for what happened since the last time, with `poll_overlap_seconds` of overlap: identity drops the
-    repeats. `requests_per_second` holds for all calls with one context's `pace`.
+    repeats. `requests_per_second` holds for all calls with one context's `pace`. One that `signs` nothing is told from
+    a forger by a secret in its addresses, which it always gets.
     """
 
     parts: dict[str, str]
     live_parts: frozenset[str] = frozenset()
+    signs: bool = True
     reads_back: bool = False
     polls: bool = False
     poll_seconds: float = 300.0
@@ -47,6 +49,22 @@ class Pace(Protocol):
         ...
 
 
+class Known(Protocol):
+    """What one source reported before: it need not be read again, and shows what changed at the source since."""
+
+    async def amounts(self, type: EventType, external_ids: Sequence[str]) -> Mapping[str, int | None]:
+        """Kopecks of those events that were reported; None where there is nothing to compare (ignored, or too old)."""
+        ...
+
+
+class NothingKnown:
+    """For a conversation of which nothing was kept."""
+
+    async def amounts(self, type: EventType, external_ids: Sequence[str]) -> Mapping[str, int | None]:
+        """Nothing was reported."""
+        return {}
+
+
 @dataclass(frozen=True, slots=True)
 class SourceContext:
     """Everything an adapter's call needs, handed down. `source_id` is public (`src_…`)."""
@@ -60,6 +78,7 @@ class SourceContext:
     tokens: TokenCache
     pace: Pace
     deadline_seconds: float = 20.0
+    known: Known = field(default_factory=NothingKnown)
 
 
 class Verdict:
@@ -167,7 +186,26 @@ class Report:
     metadata: dict[str, object] = field(default_factory=dict)
 
 
-class PollFailed(Exception):
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """How many closing receipts a source's own history would have made between two days, both included.
+
+    `receipts` has the number under every choice of the source's setting, `chosen` is the present choice.
+    """
+
+    first_day: date
+    last_day: date
+    customers: int
+    charges: int
+    receipts: dict[str, int]
+    chosen: str
+
+
+class SourceUnreachable(Exception):
+    """The source did not answer, or refused; the sentence is for the operator and holds no secret."""
+
+
+class PollFailed(SourceUnreachable):
     """The source could not be listed; the sentence is for the operator and holds no secret."""
 
 
@@ -247,6 +285,17 @@ class SourceAdapter(Protocol):
         """
         ...
 
+    async def estimate(self, days: int, context: SourceContext) -> Estimate | None:
+        """What the closing of prepayments would have made in the last `days`; None for a source that closes none.
+
+        Raises SourceUnreachable.
+        """
+        ...
+
+    def reconsider(self, event: PaymentEvent, settings: Any) -> PaymentEvent | None:
+        """An event with a question, under the settings of today: answered, as it was, or None (it needs no receipt)."""
+        ...
+
 
 class Passive:
     """What an adapter inherits that has no live part, cannot be listed and takes nothing back; one that has some of
@@ -274,3 +323,11 @@ class Passive:
     async def report(self, report: Report, context: SourceContext) -> ReportResult:
         """There is no place for it."""
         return ReportFailed("this source takes nothing back", final=True)
+
+    async def estimate(self, days: int, context: SourceContext) -> Estimate | None:
+        """It closes no prepayments."""
+        return None
+
+    def reconsider(self, event: PaymentEvent, settings: Any) -> PaymentEvent | None:
+        """It asks no questions."""
+        return event

@@ -52,7 +52,7 @@ class DeadlinePolicy:
 
 def kind_of(source: SourceRow, branch: BranchRow | None, kassa: KassaRow | None, event: PaymentEvent) -> SettlementKind:
     """How the money came: a closing is an offset, cash is face to face; else what source, branch or kassa answer
-    (`defaults.settlement`), else by the kassa's Internet sign (tag 1125)."""
+    (`defaults.settlement`), else by the Internet sign (tag 1125) of the payment or the kassa."""
     if event.type is EventType.ORDER_SETTLED:
         return SettlementKind.OFFSET
     if any(paid.kind == _CASH for paid in event.payments):
@@ -60,4 +60,5 @@ def kind_of(source: SourceRow, branch: BranchRow | None, kassa: KassaRow | None,
     for level in (source, branch, kassa):
         if level is not None and (said := level.defaults.get("settlement")) is not None:
             return SettlementKind(said)
-    return SettlementKind.ONLINE if kassa is None or kassa.internet else SettlementKind.IN_PERSON
+    online = event.internet if event.internet is not None else kassa is None or kassa.internet
+    return SettlementKind.ONLINE if online else SettlementKind.IN_PERSON

@@ -11,16 +11,17 @@ import hmac
 import json
 from base64 import b64decode, b64encode
 from typing import Any
+from uuid import UUID
 
 import structlog
 
-from app.db.repos import notifications
+from app.db.repos import notifications, sources
 from app.db.repos.notifications import Notification
 from app.db.repos.settings import SourceRow
 from app.db.unit_of_work import Database
 from app.domain.backoff import retry_delay
 from app.domain.contact import mask_contacts
-from app.domain.errors import Busy, DuplicateEvent, Invalid, NotFound, SignatureInvalid
+from app.domain.errors import Busy, Conflict, DuplicateEvent, Invalid, NotFound, SignatureInvalid
 from app.domain.event import EventStatus
 from app.infra.crypto import SecretBox, aad
 from app.infra.failpoints import Failpoints
@@ -29,7 +30,7 @@ from app.infra.metrics import Metrics
 from app.ports.inbound import InboundReply, InboundRequest
 from app.ports.kassa import KassaDriver
 from app.ports.registry import Registry
-from app.ports.source import Parsed, ReadBackFailed, SourceAdapter, Verdict
+from app.ports.source import Estimate, Parsed, ReadBackFailed, SourceAdapter, Verdict
 from app.queue import work
 from app.queue.jobs import Job, JobKind
 from app.services.actions import Actions
@@ -173,6 +174,23 @@ class Inbound:
             if await work.finish(tx, job):
                 # A note may quote the notice, and is kept in the open.
                 await notifications.finish(tx, notification, status, note and mask_contacts(note))
+
+    async def estimate(self, merchant_id: UUID, source_id: UUID, days: int) -> Estimate:
+        """What closing the prepayments of a source would have made in the last `days`, read from the source itself.
+
+        NotFound for anybody else's source, Conflict for one that closes none; SourceUnreachable.
+        """
+        async with self._database.tenant(merchant_id) as tx:
+            source = await sources.by_id(tx, merchant_id, source_id)
+        if source is None:
+            raise NotFound("There is no such source here.")
+        found = None
+        if source.kind in self._contexts.adapters:
+            adapter = self._contexts.adapters.get(source.kind)
+            found = await adapter.estimate(days, await self._contexts.of(source))
+        if found is None:
+            raise Conflict("This source closes no prepayments, so there is nothing to estimate.")
+        return found
 
     async def _act(self, source: SourceRow, parsed: Parsed | ReadBackFailed) -> tuple[str, str | None]:
         """Status and note of the notice: `processed` if any of its events was taken, `refused` if none could be."""

@@ -1,6 +1,7 @@
 """What looks back at a sale: a refund or a closing is planned from what the sale's receipts say, under their lock.
 
-The sale is a payment of ours, all payments of an order, or a receipt that another program printed before us.
+The sale is a payment of ours, all payments of an order, one payment found among them for a refund that names none, or
+a receipt that another program printed before us.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from app.domain.codec import receipt_to_json
 from app.domain.errors import Finding
 from app.domain.event import EventType, PaymentEvent
 from app.domain.lifecycle import BLOCKING, Status
-from app.domain.plan import Held, HeldReason, Missing, Plan, Planned, Refused
+from app.domain.plan import Held, HeldReason, Missing, Plan, Planned, Refused, unanswered
 from app.domain.planning import plan_sale
 from app.domain.reading import offsets
 from app.domain.receipt import Customer, Item, Receipt
@@ -32,7 +33,14 @@ from app.services.offsets import Offsets, by_offset
 from app.services.sales import Sales, local_date
 from app.services.sold import Sold, printed, sold_in
 from app.services.story import Stories, closings, moved, refunds
-from app.services.turns import SALE_NOT_FISCALIZED
+from app.services.whole_orders import (
+    Matching,
+    closes_order,
+    not_fiscalized,
+    of_whole_order,
+    payment_unknown,
+    refunds_order,
+)
 
 _ON_THE_WAY = BLOCKING - {Status.NEEDS_ATTENTION}
 
@@ -49,7 +57,8 @@ class Scope:
 class Draft:
     """A plan and where it is printed; `drawn` are the lines taken from each payment by what closes it.
 
-    `original` is a sale printed elsewhere that is told for the first time.
+    `original` is a sale printed elsewhere that is told for the first time, `matched` the payment that was found for a
+    refund which named only its order.
     """
 
     plan: Plan
@@ -57,6 +66,7 @@ class Draft:
     branch: BranchRow | None = None
     drawn: dict[UUID, tuple[Item, ...]] = field(default_factory=dict)
     original: Receipt | None = None
+    matched: Chain | None = None
 
 
 class LookBack:
@@ -65,6 +75,7 @@ class LookBack:
     def __init__(self, sales: Sales, stories: Stories, box: SecretBox) -> None:
         self._sales = sales
         self._stories = stories
+        self._matching = Matching(stories)
         self._box = box
         self._offsets = Offsets(sales, stories)
 
@@ -83,7 +94,7 @@ class LookBack:
             target = target or await chains.ensure(tx, merchant_id, key, new_id())
         elif found_offsets := offsets(payload):
             payments = await self._offsets.payments(tx, event, found_offsets)
-        elif closes_order(event):
+        elif of_whole_order(event):
             target = await chains.ensure(tx, merchant_id, chains.order_key(event.order_id or ""), new_id())
             payments = await chains.of_order(tx, merchant_id, event.order_id or "")
         if known is not None and payload.type is EventType.REFUND_SUCCEEDED and by_offset(payload):
@@ -94,15 +105,18 @@ class LookBack:
             if chain is not None:
                 found[chain_id] = chain
         home = None if target is None else found.get(target)
-        if offsets(payload) or (closes_order(event) and payload.original is None):
+        if offsets(payload) or (of_whole_order(event) and payload.original is None):
             return Scope(home, tuple(found[one] for one in payments if one in found))
         return Scope(home, () if home is None else (home,))
 
     async def too_early(self, tx: Tx, event: EventRow, scope: Scope) -> bool:
-        """Whether a prepayment is still on its way: what closes it waits until it is printed."""
-        if not closes_order(event) and event.type != EventType.PAYMENT_SUCCEEDED.value:
+        """Whether a prepayment is still on its way: what closes it waits until it is printed, and so does a refund for
+        which no other payment is enough."""
+        if not of_whole_order(event) and event.type != EventType.PAYMENT_SUCCEEDED.value:
             return False
         stories = [await self._stories.read(tx, chain) for chain in scope.payments]
+        if refunds_order(event) and self._matching.enough(stories, event) is not None:
+            return False
         return any(story.sale is not None and Status(story.sale.status) in _ON_THE_WAY for story in stories)
 
     async def plan(
@@ -115,27 +129,48 @@ class LookBack:
         scope: Scope,
     ) -> Draft:
         """What the event becomes; a switched-off kassa, or a sale without a receipt, holds it."""
+        if asked := unanswered(payload):
+            return Draft(Held(HeldReason.DATA_MISSING, asked))
         if payload.type is EventType.PAYMENT_SUCCEEDED:
             plan, kassa, branch, drawn = await self._offsets.plan(tx, settings, source, event, payload, scope.payments)
             return Draft(plan, kassa, branch, drawn)
         if closes_order(event) and payload.original is None:
             return await self._order(tx, settings, source, event, payload, scope)
+        if refunds_order(event) and payload.original is None:
+            stories = [await self._stories.read(tx, chain) for chain in scope.payments]
+            matched = self._matching.enough(stories, event)
+            if matched is None:
+                return Draft(self._matching.none_enough(stories, event))
+            draft = await self._payment(tx, settings, source, event, payload, matched.chain)
+            return replace(draft, matched=matched.chain)
         if scope.home is None:
-            return Draft(_unknown(event))
-        story = await self._stories.read(tx, scope.home)
+            return Draft(payment_unknown(event))
+        return await self._payment(tx, settings, source, event, payload, scope.home)
+
+    async def _payment(
+        self,
+        tx: Tx,
+        settings: MerchantSettings,
+        source: SourceRow,
+        event: EventRow,
+        payload: PaymentEvent,
+        home: Chain,
+    ) -> Draft:
+        """A refund or closing of one payment, or of a sale that another program printed."""
+        story = await self._stories.read(tx, home)
         told = None
         sold = sold_in(self._stories, story)
         if sold is None and payload.original is not None:
-            found = self._original(settings, source, payload, scope.home)
+            found = self._original(settings, source, payload, home)
             if not isinstance(found, Sold):
                 return Draft(found)
             sold, told = found, found.receipt
         elif sold is not None and sold.row is None and payload.original is not None and payload.original.items:
-            again = self._original(settings, source, payload, scope.home)
+            again = self._original(settings, source, payload, home)
             if not isinstance(again, Sold) or again.receipt.items != sold.receipt.items:
                 return Draft(Held(HeldReason.DATA_MISSING, (_ORIGINAL_DIFFERS,)))
         if sold is None:
-            return Draft(_unknown(event) if story.sale is None else _not_fiscalized())
+            return Draft(payment_unknown(event) if story.sale is None else not_fiscalized())
         place = self._place(settings, source, payload, sold)
         if isinstance(place, Held):
             return Draft(place)
@@ -188,7 +223,7 @@ class LookBack:
         payments = [(story, sold) for story in stories if (sold := sold_in(self._stories, story)) is not None]
         payments = [one for one in payments if one[0].sale is None or printed(one[0].sale)]
         if not payments:
-            return Draft(_unknown(event) if not stories else _not_fiscalized())
+            return Draft(payment_unknown(event) if not stories else not_fiscalized())
         newest = payments[-1][1]
         # One receipt has one taxation: what was prepaid under another is closed by its payment's own closing.
         payments = [one for one in payments if one[1].receipt.taxation is newest.receipt.taxation]
@@ -289,11 +324,6 @@ class LookBack:
         return any(item.vat for item in open_event(self._box, event.merchant_id, event.id, event.payload).items)
 
 
-def closes_order(event: EventRow) -> bool:
-    """A closing that names no payment: it is for the whole order."""
-    return event.type == EventType.ORDER_SETTLED.value and event.payment_id is None and event.order_id is not None
-
-
 def kept(draft: Draft) -> dict[str, object]:
     """A sale printed elsewhere as its chain keeps it: without its buyer."""
     if draft.original is None or draft.kassa is None:
@@ -316,31 +346,11 @@ def as_held(findings: tuple[Finding, ...]) -> Held:
     return Held(HeldReason.DATA_MISSING, tuple(Missing(f.rule, f.pointer, f.detail, f.detail_ru) for f in findings))
 
 
-def _unknown(event: EventRow) -> Held:
-    return Held(HeldReason.PAYMENT_UNKNOWN, (_ORDER_UNKNOWN if closes_order(event) else _PAYMENT_UNKNOWN,))
-
-
-def _not_fiscalized() -> Held:
-    return Held(HeldReason.SALE_NOT_FISCALIZED, (SALE_NOT_FISCALIZED,))
-
-
 def _within(pointer: str) -> str:
     """A pointer into the sale as a pointer into the event that tells it."""
     return pointer.replace("#/items", "#/original/items", 1)
 
 
-_PAYMENT_UNKNOWN = Missing(
-    "payment_id",
-    "#/payment_id",
-    "The payment that this refund returns has not been reported yet; it is planned by itself when it comes.",
-    "Платёж, который возвращают, ещё не пришёл; возврат продолжится сам, когда он придёт.",
-)
-_ORDER_UNKNOWN = Missing(
-    "order_id",
-    "#/order_id",
-    "No payment of this order has been reported yet; its closing is planned by itself when one comes.",
-    "Ни один платёж этого заказа ещё не пришёл; закрытие продолжится само, когда платёж придёт.",
-)
 _ORIGINAL_ITEMS = Missing(
     "original",
     "#/original/items",

@@ -4,7 +4,7 @@ A sale is planned at intake. What looks back at a sale (a refund, a closing) is 
 chain's row is locked, so that two refunds at once can never take the same kopeck.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -24,13 +24,15 @@ from app.domain.plan import Held, HeldReason, Missing, Planned, Refused
 from app.domain.reading import offsets
 from app.domain.receipt import Receipt
 from app.infra.crypto import SecretBox
-from app.ports.source import Alarm
+from app.ports.registry import Registry
+from app.ports.source import Alarm, SourceAdapter
 from app.queue import work
 from app.queue.accept import CLASH
 from app.queue.jobs import Job
 from app.services.alarms import raise_alarm
 from app.services.catalog import Catalog, MerchantSettings
-from app.services.customers import open_event
+from app.services.customers import open_event, seal_event
+from app.services.giving_up import give_up
 from app.services.intake import Intake
 from app.services.look_back import Draft, LookBack, as_held, kept, lines_json
 from app.services.receipt_rows import blank_row, filled_row
@@ -59,8 +61,17 @@ class _Case:
 class Planner:
     """Runs plan and release jobs."""
 
-    def __init__(self, *, database: Database, catalog: Catalog, intake: Intake, box: SecretBox) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        catalog: Catalog,
+        intake: Intake,
+        box: SecretBox,
+        sources: Registry[SourceAdapter],
+    ) -> None:
         self._database = database
+        self._sources = sources
         self._catalog = catalog
         self._intake = intake
         self._box = box
@@ -167,10 +178,21 @@ class Planner:
         if (event.reason or {}).get("code") == CLASH:
             await self._contradicts(tx, case)
             return
+        if payload.question is not None:
+            answered = self._reconsidered(source, payload)
+            if answered is None:
+                await self._not_wanted(tx, case)
+                return
+            if answered != payload:
+                case, payload = replace(case, payload=answered), answered
+                sealed = seal_event(self._box, event.merchant_id, event.id, answered)
+                await planned.set_payload(tx, event.merchant_id, event.id, sealed, answered.amount, answered.order_id)
         if event.type == EventType.PAYMENT_SUCCEEDED.value and not offsets(payload):
             await self._sale_again(tx, case, strict=strict)
             return
         draft = await self._look_back.plan(tx, settings, source, event, payload, scope)
+        if draft.matched is not None:
+            case = replace(case, chain=draft.matched)
         match draft.plan:
             case Planned(receipts=(), notes=notes):
                 reason = {"code": "nothing_to_print", "detail": ", ".join(notes)}
@@ -209,6 +231,19 @@ class Planner:
             "у покупателя может быть два чека.",
         )
         await raise_alarm(tx, event.merchant_id, event.source_id, alarm, actor="planner")
+
+    def _reconsidered(self, source: SourceRow, payload: PaymentEvent) -> PaymentEvent | None:
+        """The settings of the source may answer by now what its event asks; None: they say that it needs no receipt."""
+        if source.kind not in self._sources:
+            return payload
+        adapter = self._sources.get(source.kind)
+        return adapter.reconsider(payload, adapter.Settings.model_validate(source.settings))
+
+    async def _not_wanted(self, tx: Tx, case: _Case) -> None:
+        reason = {"code": "not_fiscalized", "detail": "the settings of the source say that it needs no receipt"}
+        await planned.set_event(tx, case.event.merchant_id, case.event.id, EventStatus.IGNORED.value, reason)
+        if case.waiting is not None:
+            await give_up(tx, case.waiting, "planner", reason, case.at, self._box, self._intake.links)
 
     def _payload(self, event: EventRow) -> PaymentEvent:
         return open_event(self._box, event.merchant_id, event.id, event.payload)
@@ -280,10 +315,12 @@ class Planner:
         elif not await planned.rewrite_receipt(tx, case.waiting, new, sequence=case.waiting.sequence):
             return
         await planned.set_event(tx, event.merchant_id, event.id, EventStatus.PLANNED.value, None, chain.id)
+        # Who found the payment of a refund that named none must be seen by whoever asks about it later.
+        note = {} if draft.matched is None else {"payment_id": draft.matched.payment_id, "matched_by": "order_id"}
         await history.add(
             tx,
             event.merchant_id,
-            TimelineEntry("planned", "planner", Status.QUEUED.value, row.remarks or {}),
+            TimelineEntry("planned", "planner", Status.QUEUED.value, note | (row.remarks or {})),
             receipt_id=row.id,
         )
         if draft.original is not None:

@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from app.db.repos.settings import SourceRow
+from app.db.unit_of_work import Database
 from app.domain.errors import Busy
 from app.infra.crypto import SecretBox, aad
 from app.infra.http import HttpClients
@@ -13,6 +14,7 @@ from app.infra.tokens import Tokens
 from app.ports.registry import Registry
 from app.ports.source import SourceAdapter, SourceContext
 from app.services.catalog import Catalog
+from app.services.known import KnownEvents
 
 _ZONE = "Europe/Moscow"
 
@@ -20,8 +22,16 @@ _ZONE = "Europe/Moscow"
 class SourceContexts:
     """One of a process: all calls of one source share its tokens and keep its pace."""
 
-    def __init__(self, adapters: Registry[SourceAdapter], catalog: Catalog, http: HttpClients, box: SecretBox) -> None:
+    def __init__(
+        self,
+        database: Database,
+        adapters: Registry[SourceAdapter],
+        catalog: Catalog,
+        http: HttpClients,
+        box: SecretBox,
+    ) -> None:
         self.adapters = adapters
+        self._database = database
         self._catalog = catalog
         self._http = http.client()
         self._box = box
@@ -40,6 +50,7 @@ class SourceContexts:
             source_id=public("src", source.id),
             tokens=self._tokens.setdefault(source.id, Tokens()),
             pace=self._paces.setdefault(source.id, EvenPace(adapter.capabilities.requests_per_second)),
+            known=KnownEvents(self._database, source.merchant_id, source.id),
         )
 
     def credentials(self, source: SourceRow) -> Any:

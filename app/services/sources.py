@@ -108,7 +108,7 @@ class Sources:
         adapter = self._adapters.get(new.kind)
         self._answered(adapter, new.acquirer_fiscalizes, new.settings)
         source_id = new_id()
-        secret = new_url_secret() if new.path_secret else None
+        secret = new_url_secret() if new.path_secret or not adapter.capabilities.signs else None
         changes = {
             "name": new.name,
             "base_url": new.base_url,
@@ -196,6 +196,8 @@ class Sources:
             values["status"] = changes["status"]
         if "path_secret" in changes:
             values["path_secret_hash"] = None if secret is None else hash_url_secret(secret)
+        if changes.get("path_secret") is False and not adapter.capabilities.signs:
+            raise Conflict(f"{adapter.title} signs nothing: the secret in its addresses is all that tells it apart.")
         if "credentials" in changes or "path_secret" in changes:
             has_path = values.get("path_secret_hash", before.path_secret_hash) is not None
             self._must_be_secret(adapter, changes.get("credentials") or self._opened(before), has_path)

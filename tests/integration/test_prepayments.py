@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
@@ -374,3 +375,80 @@ async def test_money_is_printed_once_and_gross_by_who_took_it(shop: Shop) -> Non
     world.runtime.services.catalog.forget(world.merchant_id)
     platform = await shop.pay("platform-1", 500_00)
     assert (platform["status"], platform["receipts"]) == ("ignored", [])
+
+
+async def test_a_refund_that_names_only_its_order_returns_the_latest_payment_with_enough_left(shop: Shop) -> None:
+    await shop.pay("old", 5000_00, order_id="pupil-7")
+    await shop.done()
+    await shop.pay("new", 1000_00, order_id="pupil-7")
+    await shop.pay("another", 9000_00, order_id="pupil-8")
+    await shop.done()
+    small = await shop.refund("r-1", 700_00, order_id="pupil-7")
+    await shop.done()
+    large = await shop.refund("r-2", 700_00, order_id="pupil-7")
+    await shop.done()
+    assert [(await shop.receipt(one))["status"] for one in (small, large)] == ["fiscalized"] * 2
+    returned = {row["payment_id"]: row["returned"] for row in await shop.ledger(order_id="pupil-7")}
+    assert returned == {"old": 700_00, "new": 700_00}
+    timeline = (await shop.api.get(f"/v1/receipts/{(await shop.receipt(large))['id']}/timeline")).json()
+    assert {"payment_id": "old", "matched_by": "order_id"} in [one.get("data") for one in timeline["data"]]
+
+
+async def test_a_refund_of_an_order_is_never_split_and_goes_on_when_one_payment_is_enough(shop: Shop) -> None:
+    await shop.pay("one", 600_00, order_id="pupil-7")
+    await shop.pay("two", 600_00, order_id="pupil-7")
+    await shop.done()
+    back = await shop.refund("r-1", 1000_00, order_id="pupil-7")
+    await shop.done()
+    held = await shop.receipt(back)
+    assert (held["status"], held["failure"]["code"]) == ("held", "refund_exceeds_payment")
+    assert "600.00" in str(held["failure"])
+    await shop.pay("three", 1000_00, order_id="pupil-7")
+    async with shop.world.working():
+        await shop.world.status(UUID(back["id"].removeprefix("evt_")), "fiscalized")
+        await shop.world.idle(60)
+    assert (await shop.printed()).count(("sell_refund", 1000_00)) == 1
+    assert await shop.sums(order_id="pupil-7") == (2200_00, 0, 1000_00, 1200_00)
+
+
+async def test_a_refund_of_an_order_nobody_paid_waits_for_its_payment(shop: Shop) -> None:
+    back = await shop.refund("r-1", 100_00, order_id="pupil-7")
+    await shop.done()
+    assert (await shop.receipt(back))["failure"]["code"] == "payment_unknown"
+    await shop.pay("late", 100_00, order_id="pupil-7")
+    async with shop.world.working():
+        await shop.world.status(UUID(back["id"].removeprefix("evt_")), "fiscalized")
+        await shop.world.idle(60)
+    assert await shop.printed() == [("sell", 100_00), ("sell_refund", 100_00)]
+
+
+async def test_twenty_refunds_of_an_order_at_once_return_no_more_than_each_payment_has(shop: Shop) -> None:
+    for number in range(3):
+        await shop.pay(f"p-{number}", 1000_00, order_id="pupil-7")
+    await shop.done()
+    await asyncio.gather(*(shop.refund(f"r-{number}", 300_00, order_id="pupil-7") for number in range(20)))
+    async with shop.world.working(2):
+        await shop.world.idle(120)
+    assert (await shop.printed()).count(("sell_refund", 300_00)) == 9
+    assert {row["returned"] for row in await shop.ledger(order_id="pupil-7")} == {900_00}
+
+
+async def test_what_was_given_is_drawn_from_an_advance_that_names_nothing(shop: Shop) -> None:
+    for number in (1, 2):
+        line = {
+            "name": f"Аванс {number}",
+            "quantity": "1",
+            "price": 500_00,
+            "amount": 500_00,
+            "vat": "none",
+            "payment_method": "advance",
+            "payment_object": "payment",
+        }
+        await shop.pay(f"p-{number}", 500_00, items=[line], order_id="pupil-7")
+    await shop.done()
+    lesson = {"name": "Занятие", "quantity": "1", "price": 700_00, "amount": 700_00, "payment_object": "service"}
+    closing = await shop.report("order.settled", "day-1", 700_00, items=[lesson], order_id="pupil-7")
+    await shop.done()
+    found = await shop.receipt(closing)
+    assert (found["status"], found["items"][0]["name"]) == ("fiscalized", "Занятие")
+    assert await shop.sums(order_id="pupil-7") == (1000_00, 700_00, 0, 300_00)

@@ -49,6 +49,11 @@ def test_a_closing_is_an_offset_and_cash_is_in_person_whatever_the_settings_say(
     assert kind_of(level("transfer"), None, None, event(EventType.ORDER_SETTLED)) is SettlementKind.OFFSET
 
 
+def test_the_payments_own_internet_sign_goes_before_the_kassas() -> None:
+    for sign, kind in ((True, SettlementKind.ONLINE), (False, SettlementKind.IN_PERSON)):
+        assert kind_of(level(), None, level(internet=not sign), event(internet=sign)) is kind
+
+
 def test_the_branchs_zone_goes_before_the_kassas() -> None:
     policy = DeadlinePolicy(lambda day: True, Limits())
     branch, kassa = level(internet=True), level(internet=True)

@@ -141,7 +141,8 @@ class EventIn(MoneyIn):
     payment_id: Identifier | None = Field(
         default=None,
         description="Of a refund or closing: the `external_id` of the payment. A closing of a whole order, however "
-        "many payments it had, names `order_id` alone.",
+        "many payments it had, names `order_id` alone. So does a refund whose payment is not known: it returns the "
+        "latest fiscalized payment of the order that has enough left, or is held.",
     )
     original: OriginalIn | None = Field(
         default=None, description="Of a refund or closing: the sale, when another program printed its receipt."
@@ -156,7 +157,7 @@ class EventIn(MoneyIn):
         if self.type == EventType.PAYMENT_SUCCEEDED.value:
             if self.original is not None:
                 raise Invalid("this cannot become a receipt", (_NO_ORIGINAL,))
-        elif self.payment_id is None and self.original is None and not self._of_order:
+        elif self.payment_id is None and self.original is None and self.order_id is None:
             raise Invalid("this cannot become a receipt", (_NO_PAYMENT,))
         return self.event(
             EventType(self.type),
@@ -166,10 +167,6 @@ class EventIn(MoneyIn):
             test=self.test,
             original=None if self.original is None else self.original.to_domain(),
         )
-
-    @property
-    def _of_order(self) -> bool:
-        return self.type == EventType.ORDER_SETTLED.value and self.order_id is not None
 
 
 _NO_ORIGINAL = Finding(
@@ -182,10 +179,10 @@ _NO_ORIGINAL = Finding(
 _NO_PAYMENT = Finding(
     "#/payment_id",
     "payment_id_missing",
-    "A refund or closing names the payment that it belongs to.",
-    "Возврат или закрытие должны называть платёж, к которому относятся.",
-    fix="Give payment_id: the external_id under which the payment was reported (a closing: or order_id; a sale that "
-    "another program printed: original).",
+    "A refund or closing names the payment or the order that it belongs to.",
+    "Возврат или закрытие должны называть платёж или заказ, к которому относятся.",
+    fix="Give payment_id: the external_id under which the payment was reported (or order_id; a sale that another "
+    "program printed: original).",
 )
 
 

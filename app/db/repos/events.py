@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, bindparam, select, tuple_
+from sqlalchemy import ARRAY, ColumnElement, Text, any_, bindparam, select, tuple_
 
 from app.db.repos.paging import Position
 from app.db.tables import event_identities, events, settlement_keys, sources
 from app.db.unit_of_work import Tx
-from app.domain.event import EventType
+from app.domain.event import EventStatus, EventType
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,26 @@ class EventFilter:
 
 
 EVENT_COLUMNS = tuple(events.c[f.name] for f in fields(EventRow))
+
+
+async def amounts(
+    tx: Tx, merchant_id: UUID, source_id: UUID, type: str, external_ids: Sequence[str]
+) -> dict[str, int | None]:
+    """Kopecks of those events of one source that were ever reported; None: pruned, or it became no receipt."""
+    found = await tx.execute(
+        select(event_identities.c.external_id, events.c.amount, events.c.status)
+        .outerjoin(events, events.c.id == event_identities.c.event_id)
+        .where(
+            event_identities.c.merchant_id == merchant_id,
+            event_identities.c.source_id == source_id,
+            event_identities.c.type == type,
+            event_identities.c.external_id == any_(bindparam("external_ids", list(external_ids), ARRAY(Text))),
+        )
+    )
+    return {row.external_id: None if row.status in _WITHOUT_RECEIPT else row.amount for row in found}
+
+
+_WITHOUT_RECEIPT = (EventStatus.IGNORED.value, EventStatus.REFUSED.value)
 
 
 @dataclass(frozen=True, slots=True)

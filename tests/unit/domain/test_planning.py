@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.causes import Who, cause
-from app.domain.event import EventPayment
+from app.domain.event import EventPayment, Question
 from app.domain.ffd import Measure, PaymentKind, PaymentMethod, PaymentObject, Taxation
 from app.domain.limits import DriverLimits
 from app.domain.money import line_amount
@@ -427,3 +427,22 @@ def test_any_discount_leaves_a_right_receipt_of_exactly_the_money(
     assert findings(receipt, date(2026, 11, 23)) == ()
     by_name = {item.name.split(" (")[0] for item in receipt.items}
     assert by_name <= {line.name for line in items}
+
+
+def test_what_a_source_asks_holds_its_payment_even_without_a_kassa(
+    make_event: Make, make_line: Make, make_settings: Make, today: date
+) -> None:
+    asked = Question("payments", "How is it paid?.", "Как оплачено?.")
+    event = make_event(make_line(), question=asked)
+    assert gaps(plan_sale(event, make_settings(), today)) == [("payments", "#/payments")]
+    assert ("payments", "#/payments") in gaps(plan_sale(event, None, today))
+    only(plan_sale(replace(event, question=None), make_settings(), today))
+
+
+@pytest.mark.parametrize("kassa", [True, False])
+def test_the_internet_sign_is_the_payment_s_own_where_it_is_known(
+    make_event: Make, make_line: Make, make_settings: Make, today: date, kassa: bool
+) -> None:
+    settings = replace(make_settings(), internet=kassa)
+    assert only(plan_sale(make_event(make_line()), settings, today)).internet is kassa
+    assert only(plan_sale(make_event(make_line(), internet=not kassa), settings, today)).internet is not kassa
