@@ -102,7 +102,10 @@ class _Port(Generic[T]):
         return tuple(self.protocol.__annotations__)
 
     def calls(self) -> Iterator[tuple[str, Any]]:
-        return ((name, it) for name, it in vars(self.protocol).items() if name[0] != "_" and inspect.isfunction(it))
+        for name, member in vars(self.protocol).items():
+            it = getattr(self.protocol, name) if isinstance(member, staticmethod) else member
+            if name[0] != "_" and inspect.isfunction(it):
+                yield name, it
 
 
 _KASSA: _Port[KassaDriver] = _Port("kassa driver", KassaDriver, Capabilities)
@@ -157,8 +160,8 @@ def _faults(plugin: type, code: str, port: _Port[Any]) -> Iterator[str]:
             yield f"{name} is not a function"
         elif inspect.iscoroutinefunction(mine) is not inspect.iscoroutinefunction(wanted):
             yield f"{name}() must {'' if inspect.iscoroutinefunction(wanted) else 'not '}be async"
-        elif list(inspect.signature(mine).parameters) != list(inspect.signature(wanted).parameters):
-            yield f"{name}() takes other arguments than {', '.join(list(inspect.signature(wanted).parameters)[1:])}"
+        elif _arguments(mine) != _arguments(wanted):
+            yield f"{name}() takes other arguments than {', '.join(_arguments(wanted))}"
     if getattr(plugin, "code", code) != code:
         yield f"its code is {getattr(plugin, 'code', None)!r}, but it must be the module's name {code!r}"
     for name in ("Credentials", "Settings"):
@@ -167,6 +170,11 @@ def _faults(plugin: type, code: str, port: _Port[Any]) -> Iterator[str]:
             yield f"{name} is not a pydantic model"
     if not isinstance(getattr(plugin, "capabilities", None), port.capabilities) and hasattr(plugin, "capabilities"):
         yield f"capabilities is not a {port.capabilities.__name__}"
+
+
+def _arguments(call: Any) -> list[str]:
+    """What a caller gives; whether it is a method or static is the plug-in's own business."""
+    return [name for name in inspect.signature(call).parameters if name != "self"]
 
 
 def _plain(value: Any) -> Any:

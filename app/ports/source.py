@@ -177,11 +177,21 @@ class Reported:
 
 
 @dataclass(frozen=True, slots=True)
+class NotReported:
+    """Nothing was to be written: the adapter's settings say so, or this CRM has no place for this kind of state."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReportFailed:
     """The CRM did not take it; `final` means that repeating cannot help."""
 
     reason: str
     final: bool = False
+
+
+ReportResult = Reported | NotReported | ReportFailed
 
 
 class SourceAdapter(Protocol):
@@ -203,6 +213,18 @@ class SourceAdapter(Protocol):
         """The answer that this sender takes as "received"; with `stored` false, the one that makes it come again."""
         ...
 
+    def refuse(self, request: InboundRequest, reason: str) -> InboundReply | None:
+        """The answer to what is not believed, for a sender that misreads an HTTP error; None: 401. Tells no reason."""
+        ...
+
+    @staticmethod
+    def away(part: str) -> InboundReply | None:
+        """The answer to a live part while nothing is known of its source, not even its secret; None: 503.
+
+        It claims nothing: the sender asks again.
+        """
+        ...
+
     async def parse(self, request: InboundRequest, context: SourceContext) -> Parsed | ReadBackFailed:
         """Events of a verified notification, read back from the source where it must be."""
         ...
@@ -218,13 +240,26 @@ class SourceAdapter(Protocol):
         """
         ...
 
-    async def report(self, report: Report, context: SourceContext) -> Reported | ReportFailed:
-        """Write the fiscal result back through the CRM's own API."""
+    async def report(self, report: Report, context: SourceContext) -> ReportResult:
+        """Write the fiscal result back through the CRM's own API.
+
+        Asked at least once for each state of a receipt: where the CRM lets it, write so that a repeat replaces.
+        """
         ...
 
 
 class Passive:
-    """What an adapter inherits that has no live part, cannot be listed and takes nothing back."""
+    """What an adapter inherits that has no live part, cannot be listed and takes nothing back; one that has some of
+    them overrides these."""
+
+    def refuse(self, request: InboundRequest, reason: str) -> InboundReply | None:
+        """401."""
+        return None
+
+    @staticmethod
+    def away(part: str) -> InboundReply | None:
+        """503."""
+        return None
 
     async def answer(self, request: InboundRequest, desk: Desk, context: SourceContext) -> InboundReply:
         """There is no live part."""
@@ -236,6 +271,6 @@ class Passive:
         for event in nothing:
             yield event
 
-    async def report(self, report: Report, context: SourceContext) -> Reported | ReportFailed:
+    async def report(self, report: Report, context: SourceContext) -> ReportResult:
         """There is no place for it."""
         return ReportFailed("this source takes nothing back", final=True)

@@ -47,7 +47,7 @@ PLUGIN = Driver
 SOURCE = """
 from typing import ClassVar
 from pydantic import BaseModel, SecretStr
-from app.ports.source import SourceCapabilities
+from app.ports.source import Passive, SourceCapabilities
 
 class Credentials(BaseModel):
     key: SecretStr
@@ -55,7 +55,7 @@ class Credentials(BaseModel):
 class Settings(BaseModel):
     flag: bool
 
-class Adapter:
+class Adapter(Passive):
     code = "{code}"
     title = "Test"
     docs_url = "https://docs.example.org"
@@ -66,10 +66,6 @@ class Adapter:
     def verify(self, request, credentials, settings): ...
     def reply(self, request, *, stored): ...
     async def parse(self, request, context): ...
-    async def poll(self, since, context):
-        for event in ():
-            yield event
-    async def report(self, report, context): ...
 
 PLUGIN = Adapter
 """
