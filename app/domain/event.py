@@ -68,7 +68,11 @@ class OriginalSale:
 
 @dataclass(frozen=True, slots=True)
 class PaymentEvent:
-    """One report of one source. (merchant, source, type, external_id) is its permanent identity."""
+    """One report of one source. (merchant, source, type, external_id) is its permanent identity.
+
+    `stands_alone`: a refund of a source that keeps the books of its sales and names none; what no sale of its order
+    here answers for is returned as its own lines say.
+    """
 
     type: EventType
     external_id: str
@@ -90,3 +94,4 @@ class PaymentEvent:
     metadata: dict[str, object] = field(default_factory=dict)
     test: bool = False
     original: OriginalSale | None = None
+    stands_alone: bool | None = None

@@ -18,6 +18,7 @@ from app.domain.codec import receipt_to_json
 from app.domain.errors import Finding
 from app.domain.event import EventType, PaymentEvent
 from app.domain.lifecycle import BLOCKING, Status
+from app.domain.lone_return import sale_behind
 from app.domain.plan import Held, HeldReason, Missing, Plan, Planned, Refused
 from app.domain.planning import plan_sale
 from app.domain.receipt import Customer, Item, Receipt
@@ -87,6 +88,12 @@ class LookBack:
             key = chains.document_key(payload.original.fn, payload.original.fd)
             target = await chains.of_document(tx, merchant_id, payload.original.fn, payload.original.fd)
             target = target or await chains.ensure(tx, merchant_id, key, new_id())
+        elif refunds_order(event) and (of_order := await chains.of_order(tx, merchant_id, event.order_id or "")):
+            # With several payments a person says which of them goes back.
+            target = of_order[0] if len(of_order) == 1 else target
+        elif payload.stands_alone and payload.items:
+            key = chains.return_key(event.source_id, event.external_id)
+            target = await chains.ensure(tx, merchant_id, key, new_id())
         elif closes_order(event):
             target = await chains.ensure(tx, merchant_id, chains.order_key(event.order_id or ""), new_id())
             payments = await chains.of_order(tx, merchant_id, event.order_id or "")
@@ -126,6 +133,11 @@ class LookBack:
         sold = self._sold(story)
         if sold is None and payload.original is not None:
             found = self._original(settings, source, payload, scope.home)
+            if not isinstance(found, _Sold):
+                return Draft(found)
+            sold, told = found, found.receipt
+        elif sold is None and scope.home.of_return:
+            found = self._own_lines(settings, source, payload)
             if not isinstance(found, _Sold):
                 return Draft(found)
             sold, told = found, found.receipt
@@ -251,6 +263,17 @@ class LookBack:
             case _:
                 return Held(HeldReason.DATA_MISSING, (_ORIGINAL_ITEMS,))
 
+    def _own_lines(self, settings: MerchantSettings, source: SourceRow, payload: PaymentEvent) -> _Sold | Plan:
+        """The sale that a return stands for, when its source names none: what it returns was sold like this."""
+        branch, kassa = self._sales.place_of(settings, source, payload)
+        if kassa is None:
+            return Held(HeldReason.KASSA_MISSING, (_NO_KASSA,))
+        compiled = self._sales.plan_settings(settings, source, branch, kassa)
+        plan = sale_behind(payload, compiled, local_date(payload.occurred_at, compiled.timezone))
+        if isinstance(plan, Planned) and plan.receipts:
+            return _Sold(plan.receipts[0], kassa.id, branch.id if branch else None)
+        return plan
+
     def _place(
         self, settings: MerchantSettings, source: SourceRow, payload: PaymentEvent, sold: _Sold
     ) -> tuple[KassaRow, BranchRow | None, Receipt] | Held:
@@ -290,6 +313,11 @@ class LookBack:
 def closes_order(event: EventRow) -> bool:
     """A closing that names no payment: it is for the whole order."""
     return event.type == EventType.ORDER_SETTLED.value and event.payment_id is None and event.order_id is not None
+
+
+def refunds_order(event: EventRow) -> bool:
+    """A refund that names an order and no payment."""
+    return event.type == EventType.REFUND_SUCCEEDED.value and event.payment_id is None and event.order_id is not None
 
 
 def kept(draft: Draft) -> dict[str, object]:
