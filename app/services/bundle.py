@@ -21,6 +21,7 @@ from app.services.prepayments import Prepayments
 from app.services.providers import Providers
 from app.services.reads import Reads
 from app.services.receipt_page import ReceiptPages
+from app.services.registrations import Registrations
 from app.services.sources import Sources
 
 
@@ -31,6 +32,7 @@ class Services:
     merchants: Merchants
     kassas: Kassas
     sources: Sources
+    registrations: Registrations
     access: Access
     endpoints: Endpoints
     providers: Providers
