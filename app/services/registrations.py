@@ -10,7 +10,7 @@ from app.infra.http import HttpClients
 from app.infra.ids import public
 from app.infra.pace import EvenPace
 from app.infra.tokens import Tokens
-from app.ports.registration import Registering, registers
+from app.ports.registration import registers
 from app.ports.registry import Registry
 from app.ports.source import SourceAdapter, SourceContext
 from app.services.sealed import checked
@@ -66,17 +66,19 @@ class Registrations:
         if source_id is None:
             source_id = await self._only(merchant_id, code)
         fresh = source_id is None
-        place = {"kassa_id": kassa_id, "branch_id": branch_id}
         if source_id is None:
             credentials, settings = adapter.connection(asked, None)
-            new = NewSource(code, name, credentials, settings, {}, path_secret=True, **place)
+            new = NewSource(
+                code, name, credentials, settings, {}, kassa_id=kassa_id, branch_id=branch_id, path_secret=True
+            )
             view = await self._sources.create(actor, merchant_id, new)
             context = self._context(adapter, view, credentials)
         else:
             known = await self._sources.connection(merchant_id, source_id)
             credentials, settings = adapter.connection(asked, self._models(adapter, *known))
-            changes = {"credentials": credentials, "settings": settings}
-            changes |= {member: value for member, value in place.items() if value is not None}
+            place = {"kassa_id": kassa_id, "branch_id": branch_id}
+            changes: dict[str, Any] = {member: value for member, value in place.items() if value is not None}
+            changes |= {"credentials": credentials, "settings": settings}
             view = await self._sources.read(merchant_id, source_id)
             context = self._context(adapter, view, credentials, settings)
             told = await adapter.registered(asked, context) or {}
@@ -103,7 +105,7 @@ class Registrations:
 
     def _context(
         self,
-        adapter: Registering | Any,
+        adapter: Any,
         view: SourceView,
         credentials: Mapping[str, Any],
         settings: Mapping[str, Any] | None = None,

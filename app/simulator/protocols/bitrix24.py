@@ -5,11 +5,9 @@ and a failed CHECK_URL makes it "printed" without fiscal data. Nothing is shared
 """
 
 import hmac
-import secrets
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, ClassVar, Final, Literal
-from urllib.parse import quote_plus
 
 import httpx
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -17,6 +15,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.simulator.faults import Call, play
+from app.simulator.protocols._bitrix24_post import php_form, plausible
 from app.simulator.simulator import Simulator
 
 CODE = "bitrix24"
@@ -135,7 +134,8 @@ class Bitrix24:
         async def again(number: int) -> dict[str, Any]:
             """A manager presses "print" at a failed check."""
             check = portal.check(number)
-            return check.shown() | {"answers": [await portal.print(check)]}
+            answers = [await portal.print(check)]
+            return check.shown() | {"answers": answers}
 
         @api.post("/bitrix24/checks/{number}/ask")
         async def ask(number: int) -> dict[str, Any]:
@@ -261,28 +261,15 @@ class _Portal:
         if not active:
             raise HTTPException(409, "the portal has no active cashbox: register one first")
         number, cashbox = next(self.numbers), active[-1]
-        items = wanted.items if wanted.items is not None else [_item(wanted.type)]
-        total = sum(round(float(item.get("sum", 0)) * 100) for item in items)
-        returns = "return" in wanted.type
-        paid = "credit" if wanted.type in ("credit", "creditreturn") else "cashless"
-        roubles = f"{total // 100}.{total % 100:02d}"
         post: dict[str, Any] = {
-            "type": wanted.type,
-            "calculated_sign": "consumption" if returns else "income",
+            **plausible(wanted.type, wanted.items, wanted.payments),
             "unique_id": number,
             "uuid": f"check|{self.settings.portal}|{number}",
             "date_create": int(self.simulator.now().timestamp()),
-            "items": items,
-            "payments": wanted.payments
-            if wanted.payments is not None
-            else [{"type": paid, "is_cash": "N", "sum": roubles, "currency": "RUB"}],
             "client_email": self.settings.system_email,
-            "client_phone": "",
-            "total_sum": roubles,
             "number_kkm": cashbox.fields.get("NUMBER_KKM", ""),
             "service_email": cashbox.fields.get("EMAIL", ""),
             "cashbox_params": cashbox.fields.get("SETTINGS", {}),
-            "additional_params": [],
             **wanted.fields,
         }
         post = {name: value for name, value in post.items() if value is not None}
@@ -334,9 +321,8 @@ class _Portal:
             if as_json:
                 answer = await self.simulator.http.post(url, json=post)
             else:
-                form = "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in _fields(post, ""))
                 media = {"Content-Type": "application/x-www-form-urlencoded"}
-                answer = await self.simulator.http.post(url, content=form.encode(), headers=media)
+                answer = await self.simulator.http.post(url, content=php_form(post), headers=media)
             found = answer.json() if answer.status_code == 200 else {}
         except (httpx.HTTPError, ValueError):
             return None, {}
@@ -345,56 +331,6 @@ class _Portal:
 
 def _fiscal(told: dict[str, Any]) -> dict[str, str]:
     return {name: told[name] for name in FIELDS if name in told}
-
-
-def _item(type: str) -> dict[str, Any]:
-    """A plausible line; a code of goods is drawn, for it is never the same."""
-    method = next(
-        (
-            word
-            for beginning, word in (
-                ("advance", "advance"),
-                ("fullprepayment", "full_prepayment"),
-                ("prepayment", "prepayment"),
-                ("creditpaymentreturn", ""),
-                ("creditpayment", "credit_payment"),
-                ("credit", "credit"),
-            )
-            if type.startswith(beginning)
-        ),
-        "full_payment",
-    )
-    return {
-        "name": "Авансовый платёж" if method == "advance" else "Чай «Байховый»",
-        "base_price": "600.0000",
-        "price": "500",
-        "sum": "500",
-        "currency": "RUB",
-        "quantity": "1",
-        "measure_code": "796",
-        "vat": "3",
-        "payment_object": "payment" if method == "advance" else "commodity",
-        "payment_method": method,
-        "nomenclature_code": secrets.token_hex(8),
-        "marking_code": "",
-        "discount": {"discount": "100", "discount_type": "C"},
-        "properties": [],
-    }
-
-
-def _fields(value: Any, name: str) -> list[tuple[str, str]]:
-    """As `http_build_query` of PHP: nothing is left of null and of an empty list."""
-    match value:
-        case dict():
-            return [one for key, each in value.items() for one in _fields(each, f"{name}[{key}]" if name else str(key))]
-        case list():
-            return [one for key, each in enumerate(value) for one in _fields(each, f"{name}[{key}]")]
-        case None:
-            return []
-        case bool():
-            return [(name, "1" if value else "0")]
-        case _:
-            return [(name, str(value))]
 
 
 def _number(value: Any) -> int:
