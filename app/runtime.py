@@ -70,6 +70,7 @@ from app.services.providers import Providers
 from app.services.reads import Reads
 from app.services.receipt_page import ReceiptPages
 from app.services.reconcile import Reconcile
+from app.services.registrations import Registrations
 from app.services.retention import Limits
 from app.services.settle import Settle
 from app.services.silence import Silence
@@ -176,10 +177,12 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
         known = KnownSources(database)
         await known.remember()
         missing = MissingReceipts(database=database, catalog=catalog, intake=intake, registry=kassas)
+        connected = Sources(database, catalog, sources, keys.box, policy, clock, settings.public_url or "")
         services = Services(
             merchants=Merchants(database, catalog, clock),
             kassas=Kassas(database, catalog, drivers, keys.box, policy, clock),
-            sources=Sources(database, catalog, sources, keys.box, policy, clock, settings.public_url or ""),
+            sources=connected,
+            registrations=Registrations(connected, sources, http, settings.public_url),
             access=Access(database, keys.pepper, clock.now),
             endpoints=Endpoints(
                 database,

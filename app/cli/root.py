@@ -20,6 +20,7 @@ from app.cli import (
     simulator_process,
     source,
     source_import,
+    source_register,
     up,
     worker_process,
 )
@@ -28,8 +29,8 @@ from app.cli.errors import PoliteGroup
 _RUN, _CARE, _SETTINGS, _DEVELOP = "Run", "Look after", "Connect", "Develop"
 
 
-def _group(help: str) -> typer.Typer:
-    return typer.Typer(cls=PoliteGroup, help=help, no_args_is_help=True, rich_markup_mode="rich")
+def _group(help: str, cls: type[PoliteGroup] = PoliteGroup) -> typer.Typer:
+    return typer.Typer(cls=cls, help=help, no_args_is_help=True, rich_markup_mode="rich")
 
 
 app = typer.Typer(
@@ -82,7 +83,7 @@ _kassas.command("pause", epilog=kassa.PAUSE_EXAMPLES)(kassa.pause)
 _kassas.command("resume", epilog=kassa.RESUME_EXAMPLES)(kassa.resume)
 app.add_typer(_kassas, name="kassa", rich_help_panel=_SETTINGS)
 
-_sources = _group("Sources: CRMs and acquirers that report payments.")
+_sources = _group("Sources: CRMs and acquirers that report payments.", source_register.SourceGroup)
 _sources.command("create", epilog=source.CREATE_EXAMPLES)(source.create)
 _sources.command("list", epilog=source.LIST_EXAMPLES)(source.listed)
 _sources.command("import", epilog=source_import.EXAMPLES)(source_import.import_register)

@@ -108,6 +108,8 @@ class PaymentEvent:
     """One report of one source. (merchant, source, type, external_id) is its permanent identity.
 
     `internet`: how this payment was taken (tag 1125); None: as the kassa says.
+    `stands_alone`: a refund of a source that keeps the books of its sales and names none; what no sale of its order
+    here answers for is returned as its own lines say.
     """
 
     type: EventType
@@ -134,3 +136,4 @@ class PaymentEvent:
     original: OriginalSale | None = None
     internet: bool | None = None
     question: Question | None = None
+    stands_alone: bool | None = None

@@ -23,6 +23,7 @@ from app.services.previews import Previews
 from app.services.providers import Providers
 from app.services.reads import Reads
 from app.services.receipt_page import ReceiptPages
+from app.services.registrations import Registrations
 from app.services.source_polls import SourcePolls
 from app.services.sources import Sources
 
@@ -34,6 +35,7 @@ class Services:
     merchants: Merchants
     kassas: Kassas
     sources: Sources
+    registrations: Registrations
     access: Access
     endpoints: Endpoints
     providers: Providers

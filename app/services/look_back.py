@@ -19,6 +19,7 @@ from app.domain.codec import receipt_to_json
 from app.domain.errors import Finding
 from app.domain.event import EventType, PaymentEvent
 from app.domain.lifecycle import BLOCKING, Status
+from app.domain.lone_return import sale_behind
 from app.domain.plan import Held, HeldReason, Missing, Plan, Planned, Refused, unanswered
 from app.domain.planning import plan_sale
 from app.domain.reading import offsets
@@ -94,6 +95,9 @@ class LookBack:
             target = target or await chains.ensure(tx, merchant_id, key, new_id())
         elif found_offsets := offsets(payload):
             payments = await self._offsets.payments(tx, event, found_offsets)
+        elif await self._stands_alone(tx, event, payload):
+            key = chains.return_key(event.source_id, event.external_id)
+            target = await chains.ensure(tx, merchant_id, key, new_id())
         elif of_whole_order(event):
             target = await chains.ensure(tx, merchant_id, chains.order_key(event.order_id or ""), new_id())
             payments = await chains.of_order(tx, merchant_id, event.order_id or "")
@@ -108,6 +112,12 @@ class LookBack:
         if offsets(payload) or (of_whole_order(event) and payload.original is None):
             return Scope(home, tuple(found[one] for one in payments if one in found))
         return Scope(home, () if home is None else (home,))
+
+    async def _stands_alone(self, tx: Tx, event: EventRow, payload: PaymentEvent) -> bool:
+        """A return whose source keeps the books of its sales, of an order that nobody reported here."""
+        if not (payload.stands_alone and payload.items):
+            return False
+        return not (refunds_order(event) and await chains.of_order(tx, event.merchant_id, event.order_id or ""))
 
     async def too_early(self, tx: Tx, event: EventRow, scope: Scope) -> bool:
         """Whether a prepayment is still on its way: what closes it waits until it is printed, and so does a refund for
@@ -136,7 +146,8 @@ class LookBack:
             return Draft(plan, kassa, branch, drawn)
         if closes_order(event) and payload.original is None:
             return await self._order(tx, settings, source, event, payload, scope)
-        if refunds_order(event) and payload.original is None:
+        lone = scope.home is not None and scope.home.of_return
+        if refunds_order(event) and payload.original is None and not lone:
             stories = [await self._stories.read(tx, chain) for chain in scope.payments]
             matched = self._matching.enough(stories, event)
             if matched is None:
@@ -162,6 +173,11 @@ class LookBack:
         sold = sold_in(self._stories, story)
         if sold is None and payload.original is not None:
             found = self._original(settings, source, payload, home)
+            if not isinstance(found, Sold):
+                return Draft(found)
+            sold, told = found, found.receipt
+        elif sold is None and home.of_return:
+            found = self._own_lines(settings, source, payload)
             if not isinstance(found, Sold):
                 return Draft(found)
             sold, told = found, found.receipt
@@ -287,6 +303,17 @@ class LookBack:
                 return Refused(tuple(replace(one, pointer=_within(one.pointer)) for one in found))
             case _:
                 return Held(HeldReason.DATA_MISSING, (_ORIGINAL_ITEMS,))
+
+    def _own_lines(self, settings: MerchantSettings, source: SourceRow, payload: PaymentEvent) -> Sold | Plan:
+        """The sale that a return stands for, when its source names none: what it returns was sold like this."""
+        branch, kassa = self._sales.place_of(settings, source, payload)
+        if kassa is None:
+            return Held(HeldReason.KASSA_MISSING, (_NO_KASSA,))
+        compiled = self._sales.plan_settings(settings, source, branch, kassa)
+        plan = sale_behind(payload, compiled, local_date(payload.occurred_at, compiled.timezone))
+        if isinstance(plan, Planned) and plan.receipts:
+            return Sold(plan.receipts[0], kassa.id, branch.id if branch else None)
+        return plan
 
     def _place(
         self, settings: MerchantSettings, source: SourceRow, payload: PaymentEvent, sold: Sold

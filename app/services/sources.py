@@ -1,9 +1,10 @@
 """Sources: connections to CRMs and acquirers that report payments. One without a secret is refused, not trusted."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from hmac import compare_digest
 from typing import Any
 from uuid import UUID
 
@@ -152,6 +153,20 @@ class Sources:
         """One source. NotFound for anybody else's."""
         async with self._database.tenant(merchant_id) as tx:
             return self._view(_found(await repo.by_id(tx, merchant_id, source_id)))
+
+    async def connection(self, merchant_id: UUID, source_id: UUID) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Credentials, readable, and settings of one source: for the adapter that enters it in its counterpart."""
+        async with self._database.tenant(merchant_id) as tx:
+            row = _found(await repo.by_id(tx, merchant_id, source_id))
+        return self._opened(row), dict(row.settings)
+
+    def whole_addresses(self, source: SourceRow, told: Iterable[str]) -> tuple[Address, ...] | None:
+        """Its addresses with their secret, if one of those that the counterpart was told still has the right one."""
+        for url in told:
+            secret = _secret_of(url)
+            if secret and source.path_secret_hash and compare_digest(hash_url_secret(secret), source.path_secret_hash):
+                return self._addresses(source, secret)
+        return None
 
     async def change(self, actor: str, merchant_id: UUID, source_id: UUID, changes: Mapping[str, Any]) -> SourceView:
         """Of `name, base_url, credentials, settings, defaults, branch_id, kassa_id, starts_at, acquirer_fiscalizes,
@@ -339,6 +354,11 @@ class Sources:
 
     async def _noted(self, tx: Tx, actor: str, action: str, row: SourceRow, data: dict[str, Any]) -> None:
         await audit.record(tx, actor, action, merchant_id=row.merchant_id, object_id=public("src", row.id), data=data)
+
+
+def _secret_of(url: str) -> str | None:
+    """The secret in an address of ours."""
+    return next((step[2:] for step in url.split("/") if step.startswith("s-")), None)
 
 
 def _wrong(pointer: str, detail: str) -> NotValid:

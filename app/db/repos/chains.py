@@ -1,7 +1,8 @@
 """Chains: one row per payment, locked before anything is looked up in it.
 
-Two kinds have no payment of ours: the closings of an order that was paid in several payments, and the returns of a sale
-that another program printed. Their `source_id` is the merchant's own id, which no source has.
+Three kinds have no payment of ours: the closings of an order that was paid in several payments, the returns of a sale
+that another program printed, and a return whose source names no sale. Their `source_id` is the merchant's own id,
+which no source has.
 """
 
 from dataclasses import dataclass
@@ -34,9 +35,15 @@ class Chain:
         """The closings of a whole order: sells nothing itself, and draws on the payments' chains."""
         return self.source_id == self.merchant_id and self.payment_id.startswith(_ORDER)
 
+    @property
+    def of_return(self) -> bool:
+        """One return alone, whose source names no sale."""
+        return self.source_id == self.merchant_id and self.payment_id.startswith(_RETURN)
+
 
 _ORDER = "order "
 _DOCUMENT = "document "
+_RETURN = "return "
 
 
 def order_key(order_id: str) -> str:
@@ -47,6 +54,11 @@ def order_key(order_id: str) -> str:
 def document_key(fn: str, fd: int) -> str:
     """What the chain of a sale is called that another program printed: its fiscal document's own identity."""
     return f"{_DOCUMENT}{fn}/{fd}"
+
+
+def return_key(source_id: UUID, external_id: str) -> str:
+    """What the chain of a return is called that names no sale: by its own identity."""
+    return f"{_RETURN}{source_id.hex} {external_id}"
 
 
 async def ensure(tx: Tx, merchant_id: UUID, key: str, chain_id: UUID) -> UUID:
