@@ -258,7 +258,9 @@ async def test_lessons_close_what_was_prepaid_for_them(school: School) -> None:
     await lesson(3, 612.5)
     await an_hour_later()
     await school.done()
-    assert await school.printed() == [("sell", 490000), ("sell", 122500), ("sell", 61250)]
+    # Two closings of one pupil that are planned at once may go in either order.
+    first, *closed = await school.printed()
+    assert (first, sorted(closed)) == (("sell", 490000), [("sell", 61250), ("sell", 122500)])
     estimate = await school.world.runtime.services.inbound.estimate(school.world.merchant_id, school.source_id, 30)
     assert (estimate.chosen, estimate.charges) == ("per_day", 0)
     with pytest.raises(NotFound):
