@@ -84,13 +84,13 @@ def test_reasons_share_each_lines_part(make_event: Make, make_line: Make) -> Non
             (
                 Taken(Reason.LINE_DISCOUNT, 10_00),
                 Taken(Reason.DISCOUNT, 6_43),
-                Taken(Reason.COUPON, 12_86, "ЛЕТО"),
-                Taken(Reason.BONUS, 6_42),
+                Taken(Reason.COUPON, 12_85, "ЛЕТО"),
+                Taken(Reason.BONUS, 6_43),
             ),
         ),
         NetLine(
             35_71,
-            (Taken(Reason.DISCOUNT, 3_57), Taken(Reason.COUPON, 7_14, "ЛЕТО"), Taken(Reason.BONUS, 3_58)),
+            (Taken(Reason.DISCOUNT, 3_57), Taken(Reason.COUPON, 7_15, "ЛЕТО"), Taken(Reason.BONUS, 3_57)),
         ),
     ]
 
