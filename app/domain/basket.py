@@ -98,7 +98,23 @@ def total_of(event: PaymentEvent) -> int:
     return own - sum([one.amount for one in _of_order(event)])
 
 
-def with_kopecks(lines: Sequence[NetLine]) -> list[NetLine]:
+def free_lines(
+    lines: list[NetLine], setting: ZeroLines | None, *, sums_agree: bool
+) -> tuple[list[NetLine], list[str], list[Finding]]:
+    """Lines of which some cost nothing, by the setting: with their notes and refusals. What still costs nothing then
+    is to be left out."""
+    free = [index for index, line in enumerate(lines) if line.amount == 0]
+    match setting:
+        case ZeroLines.REFUSE:
+            return lines, [], [_zero_line(index) for index in free]
+        case ZeroLines.KOPECK if sums_agree:
+            moved = _with_kopecks(lines)
+            return moved, [f"kopeck_on_free_line: #/items/{index}" for index in free if moved[index].amount], []
+        case _:
+            return lines, [], []
+
+
+def _with_kopecks(lines: Sequence[NetLine]) -> list[NetLine]:
     """The same money with a kopeck on each free line, taken from the dearest ones in turn; as it was where they cannot
     carry it."""
     free = [index for index, line in enumerate(lines) if line.amount == 0]
@@ -149,8 +165,7 @@ def discount_findings(event: PaymentEvent) -> Iterable[Finding]:
         )
 
 
-def zero_line(index: int) -> Finding:
-    """The finding about a line that costs nothing where the settings refuse such lines."""
+def _zero_line(index: int) -> Finding:
     return Finding(
         f"#/items/{index}/amount",
         "zero_line",

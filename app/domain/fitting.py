@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from app.domain.ffd import Measure
+from app.domain.ffd import Measure, PaymentMethod
 from app.domain.money import allocate, fit_line, line_amount, quantity_text
-from app.domain.receipt import Item
+from app.domain.receipt import Item, MarkingCode
 from app.domain.text import fit
 
 NAME_LIMIT = 128
@@ -47,6 +47,14 @@ def fit_basket(lines: Sequence[tuple[Item, int]], most: int) -> list[tuple[list[
             made[index] = [_as_one(*lines[index])], "quantity_in_name"
             over -= split - 1
     return made
+
+
+def sold(marking: MarkingCode, measure: Measure, method: PaymentMethod) -> MarkingCode:
+    """The code with its planned state (tag 2003) where the source left it open: 1 a piece sold, 2 a measured part."""
+    if marking.state != 255 or method.before_handing_over:
+        return marking
+    whole = measure is Measure.PIECE and marking.numerator is None
+    return replace(marking, state=1 if whole else 2)
 
 
 def name_note(pointer: str, changes: tuple[str, ...]) -> str:

@@ -125,21 +125,14 @@ class Ledger:
         else:
             ledger = cls.of(item for item in sale.items if item.payment_method.before_handing_over)
             paid_before = ledger.left
-            # Receipts come without their order: a closing that finds too little came after one that was undone.
             reopened = sum(receipt.total for receipt in undone)
-            for closing in closings:
-                short = min(max(closing.total - ledger.left, 0), reopened)
-                ledger._reopen(short)
-                reopened -= short
-                ledger.take_all([closing])
-            ledger._reopen(reopened)
+            ledger._take_in_turn(closings, reopened)
             given = cls.of(item for closing in closings for item in closing.items)
             given.take_all(undone)
             # A closing gives no more than it took from the prepayment: money that came with it is another payment's.
             given.take_money(given.left - (paid_before - ledger.left))
             at_once = cls.of(item for item in sale.items if not item.payment_method.before_handing_over)
-            ledger.take_all(moved)
-            ledger._reopen(moved_back)
+            ledger._take_in_turn(moved, moved_back)
             ledger.lines += at_once.lines + given.lines
         ledger.take_all(refunds)
         return ledger
@@ -177,6 +170,18 @@ class Ledger:
         for line, part in zip(self.lines, self.spread(amount), strict=True):
             if part:
                 line.take(part, None)
+
+    def _take_in_turn(self, receipts: Iterable[Receipt], reopened: int) -> None:
+        """Note what these took, `reopened` kopecks of which came back.
+
+        They come without their order: one that finds too little came after one that was undone.
+        """
+        for receipt in receipts:
+            short = min(max(receipt.total - self.left, 0), reopened)
+            self._reopen(short)
+            reopened -= short
+            self.take_all([receipt])
+        self._reopen(reopened)
 
     def _reopen(self, amount: int) -> None:
         """Money of undone closings is prepaid again, on the lines that they were taken from."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from decimal import Decimal
 
-from app.domain.basket import Adjustment, NetLine, ZeroLines, net_lines, with_kopecks, zero_line
+from app.domain.basket import Adjustment, NetLine, ZeroLines, free_lines, net_lines
+from app.domain.basket_lines import lay_out
 from app.domain.causes import Who
 from app.domain.errors import Finding
 from app.domain.event import EventItem, PaymentEvent
@@ -23,14 +24,14 @@ from app.domain.ffd import (
     PaymentObject,
     Taxation,
 )
-from app.domain.fitting import NAME_LIMIT, fit_basket, name_note
+from app.domain.fitting import NAME_LIMIT, name_note, sold
 from app.domain.limits import DriverLimits
 from app.domain.money import roubles
 from app.domain.plan import Held, HeldReason, Missing, Plan, Planned, Refused, unanswered
 from app.domain.rates import for_method
 from app.domain.reading import item_findings, money_findings, parse_member, parse_payments, untracked
-from app.domain.receipt import Customer, Item, MarkingCode, Payment, Receipt
-from app.domain.rules import contact_usable, findings
+from app.domain.receipt import Customer, Item, Payment, Receipt
+from app.domain.rules import OF_SUMS, contact_usable, findings
 from app.domain.text import fit
 from app.domain.vat import VatRate, in_force
 
@@ -182,7 +183,7 @@ class _Draft:
         told = {(each.rule, each.pointer) for each in self._refusals}
         for each in findings(draft, self._today, self._settings.limits):
             found = self._repointed(each)
-            if each.rule not in _OF_SUMS and (found.rule, found.pointer) not in told:
+            if each.rule not in OF_SUMS and (found.rule, found.pointer) not in told:
                 yield found
         yield from (one.finding() for one in self._missing)
 
@@ -197,7 +198,9 @@ class _Draft:
     def _items(self) -> list[Item]:
         nets = [NetLine(item.amount) for item in self._event.items] if self._refusals else net_lines(self._event)
         if any(net.amount == 0 for net in nets):
-            nets = self._without_zeros(nets)
+            nets, noted, refused = free_lines(nets, self._defaults.zero_lines, sums_agree=not self._refusals)
+            self._notes += noted
+            self._refusals += refused
         kept: list[int] = []
         for index, (item, net) in enumerate(zip(self._event.items, nets, strict=True)):
             if net.amount == 0:
@@ -213,40 +216,12 @@ class _Draft:
         if self._refusals:
             self._origin_of = kept
             return []
-        return self._fitted(kept, nets)
-
-    def _fitted(self, kept: list[int], nets: list[NetLine]) -> list[Item]:
-        """The receipt's lines, and how those of the event that changed became them."""
-        wanted = [(like, nets[index].amount) for index, like in zip(kept, self._likes, strict=True)]
-        lines: list[Item] = []
-        for index, (made, change) in zip(kept, fit_basket(wanted, self._settings.limits.max_items), strict=True):
-            net = nets[index]
-            if change == "price_fitted" and net.taken:
-                # A discount lowers the price: that is no rewriting.
-                change = None
-            if change:
-                self._notes.append(f"{change}: #/items/{index}")
-            if change or net.taken:
-                places = tuple(range(len(lines), len(lines) + len(made)))
-                full = self._event.items[index].amount
-                self._adjustments.append(Adjustment(index, made[0].name, full, net.amount, net.taken, places, change))
-            lines += made
-            self._origin_of += [index] * len(made)
-        self._adjustments.sort(key=lambda one: one.line)
-        return lines
-
-    def _without_zeros(self, nets: list[NetLine]) -> list[NetLine]:
-        """Lines that cost nothing, by the setting: refused, given a kopeck, or left to be dropped."""
-        free = [index for index, net in enumerate(nets) if net.amount == 0]
-        match self._defaults.zero_lines:
-            case ZeroLines.REFUSE:
-                self._refusals += [zero_line(index) for index in free]
-            case ZeroLines.KOPECK if not self._refusals:
-                nets = with_kopecks(nets)
-                self._notes += [f"kopeck_on_free_line: #/items/{index}" for index in free if nets[index].amount]
-            case _:
-                pass
-        return nets
+        wanted = [(index, like, nets[index]) for index, like in zip(kept, self._likes, strict=True)]
+        laid = lay_out(self._event, wanted, self._settings.limits.max_items)
+        self._origin_of = laid.origin_of
+        self._notes += laid.notes
+        self._adjustments = sorted([*self._adjustments, *laid.adjustments], key=lambda one: one.line)
+        return laid.items
 
     def _like(self, index: int, item: EventItem) -> Item | None:
         """The line with everything but its final sum; None when something is missing or cannot be read."""
@@ -423,27 +398,3 @@ class _Draft:
 
 
 _MEASURE_DEFAULTED = "measure_defaulted: #/items"
-_OF_SUMS = frozenset(
-    {
-        "totals",
-        "line_amount",
-        "price_positive",
-        "amount_positive",
-        "payment_positive",
-        "prepaid_method",
-        "credit_method",
-        "credit_unpaid",
-        "prepayment_kind",
-        "items_empty",
-        "place_missing",
-    }
-)
-"""Rules that say nothing new of a report whose sums are not settled, and the one that is the settings' own fault."""
-
-
-def sold(marking: MarkingCode, measure: Measure, method: PaymentMethod) -> MarkingCode:
-    """The code with its planned state (tag 2003) where the source left it open: 1 a piece sold, 2 a measured part."""
-    if marking.state != 255 or method.before_handing_over:
-        return marking
-    whole = measure is Measure.PIECE and marking.numerator is None
-    return replace(marking, state=1 if whole else 2)

@@ -22,6 +22,23 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 _PHONE = re.compile(r"\+[0-9]{10,15}")
 
 
+OF_SUMS = frozenset(
+    {
+        "totals",
+        "line_amount",
+        "price_positive",
+        "amount_positive",
+        "payment_positive",
+        "prepaid_method",
+        "credit_method",
+        "credit_unpaid",
+        "prepayment_kind",
+        "items_empty",
+        "place_missing",
+    }
+)
+"""Rules that say nothing new of a report whose sums are not settled, and the one that is the settings' own fault."""
+
 ANY_DRIVER = DriverLimits()
 
 

@@ -13,12 +13,12 @@ from app.domain.basket import Adjustment, NetLine, net_lines
 from app.domain.errors import Finding
 from app.domain.event import EventItem, PaymentEvent
 from app.domain.ffd import Measure, PaymentKind, PaymentMethod, PaymentObject
-from app.domain.fitting import NAME_LIMIT, name_note, pieces
+from app.domain.fitting import NAME_LIMIT, name_note, pieces, sold
 from app.domain.ledger import Draw, Ledger, LedgerLine, part_of, same_thing
 from app.domain.limits import DriverLimits
 from app.domain.money import allocate, roubles
 from app.domain.plan import Held, HeldReason, Missing, Plan, Planned, Refused
-from app.domain.planning import Defaults, sold
+from app.domain.planning import Defaults
 from app.domain.rates import straight, succeeding
 from app.domain.reading import item_findings, money_findings, parse_member, parse_payments
 from app.domain.receipt import Item, Receipt

@@ -44,7 +44,7 @@ def shape_of(seed: int) -> Shape:
     draw = random.Random(seed)
     most = draw.choices((1, 8, 30, 100), (1, 6, 2, 1))[0]
     return Shape(
-        lines=draw.randint(1, most),
+        lines=most if draw.random() < 0.2 else draw.randint(1, most),
         order_discount=draw.choice((0, 0, 1, 5, 10, 15, 33, 50, 99, 100_00)),
         fixed=draw.random() < 0.3,
         reasons=draw.randint(1, 3),
@@ -116,7 +116,7 @@ def _line(draw: random.Random, number: int) -> EventItem:
         amount = draw.randint(amount, amount + int(quantity) // 2)
         price = int((Decimal(amount) / quantity).to_integral_value())
         amount = amount if abs(price * quantity - amount) * 2 <= quantity + 1 else line_amount(price, quantity)
-    discount = draw.choice((0, 1, amount // 10, amount // 3, amount)) if draw.random() < 0.2 else 0
+    discount = min(amount, draw.choice((0, 1, amount // 10, amount // 3, amount))) if draw.random() < 0.2 else 0
     return EventItem(
         name,
         quantity,

@@ -434,7 +434,7 @@ def test_the_description_of_the_api_tells_these_calls_whole() -> None:
     post = described["paths"]["/v1/events"]["post"]
     assert post["requestBody"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/EventIn"}
     assert {"200", "202", "400", "409", "422"} <= set(post["responses"])
-    assert {one["name"] for one in post["parameters"]} == {"Prefer", "Idempotency-Key"}
+    assert {one["name"] for one in post["parameters"]} == {"Prefer", "Idempotency-Key", "dry_run"}
     assert not [path for path in described["paths"] if not path.startswith("/v1/")]
     for path in ("/v1/receipts", "/v1/corrections", "/v1/receipts/{receipt_id}/refund"):
         (key,) = [one for one in described["paths"][path]["post"]["parameters"] if one["name"] == "Idempotency-Key"]

@@ -75,7 +75,8 @@ async def test_discounts_are_told_wherever_the_receipt_is(shop: Shop) -> None:
     here = f"/v1/receipts/{receipt['id']}"
     explained = (await shop.api.get(f"{here}/explain")).json()
     assert (explained["adjustments"], explained["remarks"]) == (told, receipt["remarks"])
-    planned = next(one for one in (await shop.api.get(f"{here}/timeline")).json()["data"] if one["what"] == "planned")
+    lines = (await shop.api.get(f"{here}/timeline")).json()["data"]
+    planned = next(one for one in lines if (one["what"], one["status"]) == ("planned", "queued"))
     assert planned["data"]["adjustments"] == told
     assert planned["data"]["remarks"] == receipt["remarks"]
     await shop.done()
