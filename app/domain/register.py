@@ -130,7 +130,10 @@ def _moment(told: Line, zone: tzinfo) -> datetime | None:
     first, _, rest = text.replace("T", " ").partition(" ")
     day, clock = read_day(first), _TIME.fullmatch(rest.strip())
     try:
-        at = time(12) if not rest.strip() else time(*(int(part or 0) for part in clock.groups())) if clock else None
+        at = None if rest.strip() else time(12)
+        if clock is not None:
+            hour, minute, second = (int(part or 0) for part in clock.groups())
+            at = time(hour, minute, second)
     except ValueError:
         at = None
     if day is None or at is None:

@@ -30,8 +30,11 @@ MESSAGE_TYPES = (
     "kassa.paused",
     "kassa.resumed",
     "endpoint.disabled",
+    "event.alarm",
+    "source.silent",
+    "source.heard",
 )
-"""What an endpoint may ask for by name; `receipt.*`, `kassa.*`, `endpoint.*` and `*` take whole families."""
+"""What an endpoint may ask for by name; `receipt.*`, `event.*` and their like take whole families, `*` takes all."""
 
 FAMILIES = ("*", *sorted({f"{type.partition('.')[0]}.*" for type in MESSAGE_TYPES}))
 MOST_REPLAYED = 10_000

@@ -101,8 +101,8 @@ class Health:
             told.lanes_paused.labels(lane, cause).set(n)
         for provider, circuit in found.circuits.items():
             told.provider_circuit_state.labels(provider).set(circuit)
-        for kind, n in found.silent_sources.items():
-            told.sources_silent.labels(kind).set(n)
+        for source, n in found.silent_sources.items():
+            told.sources_silent.labels(source).set(n)
         told.webhook_endpoints_disabled.set(found.disabled_endpoints)
         if found.heartbeat is not None:
             told.worker_heartbeat.set(found.heartbeat)

@@ -237,6 +237,34 @@ async def test_a_merchant_is_connected_from_the_command_line(database_url: str) 
     assert "connection" in gone.output
 
 
+async def test_a_register_of_a_source_is_shown_sent_and_sent_again(database_url: str, tmp_path: Path) -> None:
+    cli = Cli(KASSA_DATABASE_URL=database_url, KASSA_EGRESS_ALLOW="127.0.0.0/8", **KEYS)
+    await cli("merchant", "create", "Школа", "--inn", "7700000009")
+    pair = json.dumps({"public_id": "pk_test", "api_secret": "acquirer-secret"})
+    site = ["--kind", "cloudpayments", "--name", "Acquiring", "--we-fiscalize", "--credentials", "-"]
+    source = (await cli.json("source", "create", *site, stdin=pair))["id"]
+    file = tmp_path / "june.csv"
+    rows = ["external_id;date;amount;type;payment_id;name;vat", "1;23.11.2026;1 990,00;;;Абонемент;без НДС"]
+    file.write_bytes("\n".join([*rows, "2;23.11.2026;100,50;возврат;1;;", "3;yesterday;1;;;;"]).encode("cp1251"))
+    here = ["source", "import", str(file), "--source", source]
+    shown = await cli(*here, "--dry-run", code=1)
+    assert "wait for data" in shown.output
+    assert "line 4" in shown.output
+    dry = await cli.json(*here, code=1)
+    assert (dry["sent"], dry["counts"]) == (False, {"held": 1, "received": 1, "unreadable": 1})
+    assert "Nothing was sent" in (await cli(*here, stdin="n\n", code=1)).output
+    sent = await cli.json(*here, "--yes", code=1)
+    assert (sent["sent"], sent["counts"]) == (True, {"held": 1, "received": 1, "unreadable": 1})
+    again = await cli.json(*here, "--yes", code=1)
+    assert again["counts"] == {"known": 2, "unreadable": 1}
+    file.write_text("\n".join(rows), "utf-8")
+    assert (await cli.json(*here, "--yes"))["counts"] == {"known": 1}
+    file.write_text("id;colour\n1;red\n", "utf-8")
+    assert "not known" in (await cli(*here, code=1)).output
+    nowhere = f"src_{'0' * 32}"
+    assert "source list" in (await cli("source", "import", str(file), "--source", nowhere, code=1)).output
+
+
 async def test_doctor_says_what_is_missing_before_there_is_a_database() -> None:
     found = await Cli().json("doctor", "--data-dir", "fresh", code=1)
     assert found["findings"][0]["what"] == "database"
