@@ -60,7 +60,9 @@ def test_every_call_of_the_port_is_explained() -> None:
 
 
 def test_what_need_not_be_written_is_inherited() -> None:
-    assert {"refuse", "away", "answer", "poll", "report"} == {name for name in vars(Passive) if name[0] != "_"}
+    assert {"refuse", "away", "answer", "poll", "report", "estimate", "reconsider"} == {
+        name for name in vars(Passive) if name[0] != "_"
+    }
 
 
 def test_every_capability_is_explained() -> None:
@@ -69,7 +71,7 @@ def test_every_capability_is_explained() -> None:
 
 def test_every_value_that_is_explained_exists() -> None:
     explained = {name for name in rows(GUIDE) if name[0].isupper()}
-    answers = {"Parsed", "ReadBackFailed", "Alarm", "Standing", "Reported", "NotReported", "ReportFailed"}
+    answers = {"Parsed", "ReadBackFailed", "Estimate", "Alarm", "Standing", "Reported", "NotReported", "ReportFailed"}
     assert explained == answers | {name for name in vars(Verdict) if name[0] != "_"}
     assert all(hasattr(port, name) for name in answers)
 
