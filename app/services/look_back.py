@@ -13,7 +13,6 @@ from app.db.repos.events import EventRow
 from app.db.repos.receipts import ReceiptRow
 from app.db.repos.settings import BranchRow, KassaRow, SourceRow
 from app.db.unit_of_work import Tx
-from app.domain.causes import Who
 from app.domain.codec import receipt_to_json
 from app.domain.errors import Finding
 from app.domain.event import EventType, PaymentEvent
@@ -28,6 +27,15 @@ from app.infra.crypto import SecretBox
 from app.infra.ids import new_id
 from app.services.catalog import MerchantSettings
 from app.services.customers import open_event
+from app.services.look_back_missing import (
+    KASSA_OFF,
+    NO_KASSA,
+    ORDER_UNKNOWN,
+    ORIGINAL_DIFFERS,
+    ORIGINAL_ITEMS,
+    PAYMENT_UNKNOWN,
+    SEVERAL_PAYMENTS,
+)
 from app.services.sales import Sales, local_date
 from app.services.story import NOT_COUNTED, Stories, Story, closings, original_of, refunds
 from app.services.turns import SALE_NOT_FISCALIZED
@@ -37,10 +45,14 @@ _ON_THE_WAY = BLOCKING - {Status.NEEDS_ATTENTION}
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Locked chains: `home` is where the event's receipt goes, `payments` are those that it looks back at."""
+    """Locked chains: `home` is where the event's receipt goes, `payments` are those that it looks back at.
+
+    `several`: it is the refund of an order that had more than one payment, and says of none.
+    """
 
     home: Chain | None
     payments: tuple[Chain, ...]
+    several: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +101,9 @@ class LookBack:
             target = await chains.of_document(tx, merchant_id, payload.original.fn, payload.original.fd)
             target = target or await chains.ensure(tx, merchant_id, key, new_id())
         elif refunds_order(event) and (of_order := await chains.of_order(tx, merchant_id, event.order_id or "")):
-            # With several payments a person says which of them goes back.
-            target = of_order[0] if len(of_order) == 1 else target
+            if len(of_order) > 1:
+                return Scope(None, (), several=True)
+            target = of_order[0]
         elif payload.stands_alone and payload.items:
             key = chains.return_key(event.source_id, event.external_id)
             target = await chains.ensure(tx, merchant_id, key, new_id())
@@ -126,6 +139,8 @@ class LookBack:
         """What the event becomes; a switched-off kassa, or a sale without a receipt, holds it."""
         if closes_order(event) and payload.original is None:
             return await self._order(tx, settings, source, event, payload, scope)
+        if scope.several:
+            return Draft(Held(HeldReason.PAYMENT_UNKNOWN, (SEVERAL_PAYMENTS,)))
         if scope.home is None:
             return Draft(_unknown(event))
         story = await self._stories.read(tx, scope.home)
@@ -144,7 +159,7 @@ class LookBack:
         elif sold is not None and sold.row is None and payload.original is not None and payload.original.items:
             again = self._original(settings, source, payload, scope.home)
             if not isinstance(again, _Sold) or again.receipt.items != sold.receipt.items:
-                return Draft(Held(HeldReason.DATA_MISSING, (_ORIGINAL_DIFFERS,)))
+                return Draft(Held(HeldReason.DATA_MISSING, (ORIGINAL_DIFFERS,)))
         if sold is None:
             return Draft(_unknown(event) if story.sale is None else _not_fiscalized())
         place = self._place(settings, source, payload, sold)
@@ -238,10 +253,10 @@ class LookBack:
         """
         told = payload.original
         if told is None or not told.items:
-            return Held(HeldReason.DATA_MISSING, (_ORIGINAL_ITEMS,))
+            return Held(HeldReason.DATA_MISSING, (ORIGINAL_ITEMS,))
         branch, kassa = self._sales.place_of(settings, source, payload)
         if kassa is None:
-            return Held(HeldReason.KASSA_MISSING, (_NO_KASSA,))
+            return Held(HeldReason.KASSA_MISSING, (NO_KASSA,))
         compiled = self._sales.plan_settings(settings, source, branch, kassa)
         sale = PaymentEvent(
             type=EventType.PAYMENT_SUCCEEDED,
@@ -261,13 +276,13 @@ class LookBack:
             case Refused(findings=found):
                 return Refused(tuple(replace(one, pointer=_within(one.pointer)) for one in found))
             case _:
-                return Held(HeldReason.DATA_MISSING, (_ORIGINAL_ITEMS,))
+                return Held(HeldReason.DATA_MISSING, (ORIGINAL_ITEMS,))
 
     def _own_lines(self, settings: MerchantSettings, source: SourceRow, payload: PaymentEvent) -> _Sold | Plan:
         """The sale that a return stands for, when its source names none: what it returns was sold like this."""
         branch, kassa = self._sales.place_of(settings, source, payload)
         if kassa is None:
-            return Held(HeldReason.KASSA_MISSING, (_NO_KASSA,))
+            return Held(HeldReason.KASSA_MISSING, (NO_KASSA,))
         compiled = self._sales.plan_settings(settings, source, branch, kassa)
         plan = sale_behind(payload, compiled, local_date(payload.occurred_at, compiled.timezone))
         if isinstance(plan, Planned) and plan.receipts:
@@ -297,7 +312,7 @@ class LookBack:
                     ffd=compiled.ffd,
                 )
                 return kassa, branch, receipt
-        return Held(HeldReason.KASSA_MISSING, (_KASSA_OFF,))
+        return Held(HeldReason.KASSA_MISSING, (KASSA_OFF,))
 
     async def _named_rate(self, tx: Tx, sale: ReceiptRow | None) -> bool:
         """Whether the sale's source named the rate itself: then the settings' rate does not speak for its closing."""
@@ -347,7 +362,7 @@ def _printed(row: ReceiptRow) -> bool:
 
 
 def _unknown(event: EventRow) -> Held:
-    return Held(HeldReason.PAYMENT_UNKNOWN, (_ORDER_UNKNOWN if closes_order(event) else _PAYMENT_UNKNOWN,))
+    return Held(HeldReason.PAYMENT_UNKNOWN, (ORDER_UNKNOWN if closes_order(event) else PAYMENT_UNKNOWN,))
 
 
 def _not_fiscalized() -> Held:
@@ -357,44 +372,3 @@ def _not_fiscalized() -> Held:
 def _within(pointer: str) -> str:
     """A pointer into the sale as a pointer into the event that tells it."""
     return pointer.replace("#/items", "#/original/items", 1)
-
-
-_PAYMENT_UNKNOWN = Missing(
-    "payment_id",
-    "#/payment_id",
-    "The payment that this refund returns has not been reported yet; it is planned by itself when it comes.",
-    "Платёж, который возвращают, ещё не пришёл; возврат продолжится сам, когда он придёт.",
-)
-_ORDER_UNKNOWN = Missing(
-    "order_id",
-    "#/order_id",
-    "No payment of this order has been reported yet; its closing is planned by itself when one comes.",
-    "Ни один платёж этого заказа ещё не пришёл; закрытие продолжится само, когда платёж придёт.",
-)
-_ORIGINAL_ITEMS = Missing(
-    "original",
-    "#/original/items",
-    "The sale was printed by another program: give the lines of its receipt once, with VAT and payment method.",
-    "Чек продажи напечатала другая программа: один раз передайте его строки со ставкой НДС и способом расчёта.",
-)
-_ORIGINAL_DIFFERS = Missing(
-    "original",
-    "#/original/items",
-    "An earlier refund told other lines of this very document: give them as they are printed, or leave them out.",
-    "Прежний возврат по этому же документу назвал другие строки: передайте их как в чеке или не передавайте вовсе.",
-)
-_NO_KASSA = Missing(
-    "kassa",
-    "#/branch",
-    "No switched-on kassa belongs to this refund's branch.",
-    "Для филиала этого возврата нет включённой кассы.",
-    Who.OPERATOR,
-)
-_KASSA_OFF = Missing(
-    "kassa",
-    "#/branch",
-    "The kassa that printed the sale is switched off: switch it on, or name in `branch` a point of sale of the same "
-    "legal entity whose kassa returns the money.",
-    "Касса, пробившая продажу, выключена: включите её или укажите в branch точку той же организации с другой кассой.",
-    Who.OPERATOR,
-)
