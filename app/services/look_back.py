@@ -14,7 +14,6 @@ from app.db.repos.events import EventRow
 from app.db.repos.receipts import ReceiptRow
 from app.db.repos.settings import BranchRow, KassaRow, SourceRow
 from app.db.unit_of_work import Tx
-from app.domain.causes import Who
 from app.domain.codec import receipt_to_json
 from app.domain.errors import Finding
 from app.domain.event import EventType, PaymentEvent
@@ -30,6 +29,7 @@ from app.infra.crypto import SecretBox
 from app.infra.ids import new_id
 from app.services.catalog import MerchantSettings
 from app.services.customers import open_event
+from app.services.look_back_missing import KASSA_OFF, NO_KASSA, ORIGINAL_DIFFERS, ORIGINAL_ITEMS
 from app.services.offsets import Offsets, by_offset
 from app.services.sales import Sales, local_date
 from app.services.sold import Sold, printed, sold_in
@@ -48,7 +48,9 @@ _ON_THE_WAY = BLOCKING - {Status.NEEDS_ATTENTION}
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Locked chains: `home` is where the event's receipt goes, `payments` are those that it looks back at."""
+    """Locked chains: `home` is where the event's receipt goes, `payments` are those that it looks back at.
+
+    """
 
     home: Chain | None
     payments: tuple[Chain, ...]
@@ -184,7 +186,7 @@ class LookBack:
         elif sold is not None and sold.row is None and payload.original is not None and payload.original.items:
             again = self._original(settings, source, payload, home)
             if not isinstance(again, Sold) or again.receipt.items != sold.receipt.items:
-                return Draft(Held(HeldReason.DATA_MISSING, (_ORIGINAL_DIFFERS,)))
+                return Draft(Held(HeldReason.DATA_MISSING, (ORIGINAL_DIFFERS,)))
         if sold is None:
             return Draft(payment_unknown(event) if story.sale is None else not_fiscalized())
         place = self._place(settings, source, payload, sold)
@@ -279,10 +281,10 @@ class LookBack:
         """
         told = payload.original
         if told is None or not told.items:
-            return Held(HeldReason.DATA_MISSING, (_ORIGINAL_ITEMS,))
+            return Held(HeldReason.DATA_MISSING, (ORIGINAL_ITEMS,))
         branch, kassa = self._sales.place_of(settings, source, payload)
         if kassa is None:
-            return Held(HeldReason.KASSA_MISSING, (_NO_KASSA,))
+            return Held(HeldReason.KASSA_MISSING, (NO_KASSA,))
         compiled = self._sales.plan_settings(settings, source, branch, kassa)
         sale = PaymentEvent(
             type=EventType.PAYMENT_SUCCEEDED,
@@ -302,13 +304,13 @@ class LookBack:
             case Refused(findings=found):
                 return Refused(tuple(replace(one, pointer=_within(one.pointer)) for one in found))
             case _:
-                return Held(HeldReason.DATA_MISSING, (_ORIGINAL_ITEMS,))
+                return Held(HeldReason.DATA_MISSING, (ORIGINAL_ITEMS,))
 
     def _own_lines(self, settings: MerchantSettings, source: SourceRow, payload: PaymentEvent) -> Sold | Plan:
         """The sale that a return stands for, when its source names none: what it returns was sold like this."""
         branch, kassa = self._sales.place_of(settings, source, payload)
         if kassa is None:
-            return Held(HeldReason.KASSA_MISSING, (_NO_KASSA,))
+            return Held(HeldReason.KASSA_MISSING, (NO_KASSA,))
         compiled = self._sales.plan_settings(settings, source, branch, kassa)
         plan = sale_behind(payload, compiled, local_date(payload.occurred_at, compiled.timezone))
         if isinstance(plan, Planned) and plan.receipts:
@@ -338,7 +340,7 @@ class LookBack:
                     ffd=compiled.ffd,
                 )
                 return kassa, branch, receipt
-        return Held(HeldReason.KASSA_MISSING, (_KASSA_OFF,))
+        return Held(HeldReason.KASSA_MISSING, (KASSA_OFF,))
 
     async def _named_rate(self, tx: Tx, sale: ReceiptRow | None) -> bool:
         """Whether the sale's source named the rate itself: then the settings' rate does not speak for its closing."""
@@ -376,32 +378,3 @@ def as_held(findings: tuple[Finding, ...]) -> Held:
 def _within(pointer: str) -> str:
     """A pointer into the sale as a pointer into the event that tells it."""
     return pointer.replace("#/items", "#/original/items", 1)
-
-
-_ORIGINAL_ITEMS = Missing(
-    "original",
-    "#/original/items",
-    "The sale was printed by another program: give the lines of its receipt once, with VAT and payment method.",
-    "Чек продажи напечатала другая программа: один раз передайте его строки со ставкой НДС и способом расчёта.",
-)
-_ORIGINAL_DIFFERS = Missing(
-    "original",
-    "#/original/items",
-    "An earlier refund told other lines of this very document: give them as they are printed, or leave them out.",
-    "Прежний возврат по этому же документу назвал другие строки: передайте их как в чеке или не передавайте вовсе.",
-)
-_NO_KASSA = Missing(
-    "kassa",
-    "#/branch",
-    "No switched-on kassa belongs to this refund's branch.",
-    "Для филиала этого возврата нет включённой кассы.",
-    Who.OPERATOR,
-)
-_KASSA_OFF = Missing(
-    "kassa",
-    "#/branch",
-    "The kassa that printed the sale is switched off: switch it on, or name in `branch` a point of sale of the same "
-    "legal entity whose kassa returns the money.",
-    "Касса, пробившая продажу, выключена: включите её или укажите в branch точку той же организации с другой кассой.",
-    Who.OPERATOR,
-)

@@ -42,7 +42,6 @@ LONG = {
     "runtime.py": "the composition root: everything is built in one place, in order",
     "services/actions.py": "every operator action: they share one lock order and one way of noting who did it",
     "services/intake.py": "one event's way from the request to the committed answer",
-    "services/look_back.py": "whatever looks back at a sale is planned under one lock order",
     "services/plan.py": "what waits and is planned again: each case ends in the same three writes",
 }
 """Files over 400 lines, each with the reason why it is still one thing."""

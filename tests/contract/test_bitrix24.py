@@ -522,6 +522,12 @@ class TestPrintedAgain:
         assert answers == [{"UUID": wire.UUID}] * 50
         assert len(desk.events) == 1
 
+    async def test_a_portal_may_not_know_its_domain(self):
+        desk = MemoryDesk()
+        answer = await answered(post("print", wire.form(wire.check(uuid="check||77"))), desk)
+        assert answer == {"UUID": "p:check||77"}
+        assert await asked("p:check||77", desk) == {"STATUS": "WAIT"}
+
     async def test_another_checks_number_is_another_receipt(self):
         desk = MemoryDesk()
         for number in ("1", "2"):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import structlog
 import typer.main
@@ -263,6 +264,64 @@ async def test_a_register_of_a_source_is_shown_sent_and_sent_again(database_url:
     assert "not known" in (await cli(*here, code=1)).output
     nowhere = f"src_{'0' * 32}"
     assert "source list" in (await cli("source", "import", str(file), "--source", nowhere, code=1)).output
+
+
+async def test_a_source_registers_itself_and_again_changes_nothing(database_url: str) -> None:
+    async with serve(create_simulator(), **UVICORN_OPTIONS) as simulator:
+        webhook = f"{simulator}/bitrix24/rest/1/simulated0webhook"
+        cli = Cli(KASSA_DATABASE_URL=database_url, KASSA_EGRESS_ALLOW="127.0.0.0/8", **KEYS)
+        command = ["source", "bitrix24", "register", "--email", "boss@example.org", "--vat-zero", "none"]
+        await cli("merchant", "create", "Школа «Лингва»", "--inn", "7700000009")
+        assert "KASSA_PUBLIC_URL" in (await cli(*command, stdin=f"{webhook}\n", code=1)).output
+        cli.environment["KASSA_PUBLIC_URL"] = "https://kassa.example.org"
+        wrong = await cli(*command, stdin="https://portal.example/made0up0code\n", code=1)
+        assert "incoming webhook looks like" in wrong.output
+        assert "made0up0code" not in wrong.output
+
+        made = await cli(*command, stdin=f"{webhook}\n")
+        assert "connected" in made.output
+        assert "Pay a small order" in made.output
+        assert "simulated0webhook" not in made.output
+        first = await portal(webhook)
+        assert first["print"].startswith("https://kassa.example.org/in/src_")
+        assert first["print"].split("/s-")[1].endswith("/print")
+
+        cli.environment["KASSA_BITRIX24_PORTAL_WEBHOOK"] = webhook
+        cli.environment["KASSA_PUBLIC_URL"] = "https://new.example.org"
+        again = await cli.json(*command, "--name", "Касса школы")
+        assert again["fresh"] is False
+        moved = await portal(webhook)
+        assert moved["print"] == first["print"].replace("kassa.example.org", "new.example.org")
+        assert (moved["token"], moved["cashbox"]) == (first["token"], "Касса школы")
+        kinds = [(one["kind"], one["settings"].get("vat_zero")) for one in await cli.json("source", "list")]
+        assert ("bitrix24", "none") in kinds
+        assert len(kinds) == 2
+
+        async with httpx.AsyncClient() as http:
+            lost = {
+                "ID": 1,
+                "FIELDS": {"SETTINGS": {"PRINT_URL": "https://x.example/p", "CHECK_URL": "https://x.example/c"}},
+            }
+            await http.post(f"{webhook}/sale.cashbox.handler.update", json=lost)
+        await cli(*command)
+        assert (await portal(webhook))["print"].split("/s-")[1] != moved["print"].split("/s-")[1]
+    gone = await cli(*command, code=1)
+    assert "cannot be reached" in gone.output
+    assert "simulated0webhook" not in gone.output
+    assert "bitrix24" in invoke(["source", "--help"], {}).output
+    assert "Examples:" in invoke(["source", "bitrix24", "register", "--help"], {"TERMINAL_WIDTH": "200"}).output
+
+
+async def portal(webhook: str) -> dict[str, str]:
+    """What the simulated portal has of its only handler and cashbox."""
+    async with httpx.AsyncClient() as http:
+        (handler,) = (await http.post(f"{webhook}/sale.cashbox.handler.list", json={})).json()["result"]
+        (cashbox,) = (await http.post(f"{webhook}/sale.cashbox.list", json={})).json()["result"]
+    return {
+        "print": handler["SETTINGS"]["PRINT_URL"],
+        "cashbox": cashbox["NAME"],
+        "token": cashbox["SETTINGS"]["CRM_KASSA"]["TOKEN"],
+    }
 
 
 async def test_doctor_says_what_is_missing_before_there_is_a_database() -> None:

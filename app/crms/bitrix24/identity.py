@@ -1,7 +1,7 @@
 """A check's names: the portal's key of it, ours of the event, and the UUID that the portal keeps of us.
 
-The portal's `uuid` is `check|domain|number`, the same whenever the check is printed again: it is the event's external
-id. CHECK_URL and check.apply know our UUID alone, so that one carries both the kind of event and the key.
+The portal's `uuid` is `check|domain|number` (the domain may be empty), the same whenever the check is printed again: it
+is the event's external id. CHECK_URL and check.apply know our UUID alone, so that it carries the kind of event too.
 """
 
 import re
@@ -10,7 +10,7 @@ from typing import Final
 
 from app.domain.event import EventType
 
-_KEY: Final = re.compile(r"check\|([^|\s]{1,120})\|([0-9]{1,20})")
+_KEY: Final = re.compile(r"check\|([^|\s]*)\|([0-9]{1,20})")
 _MAX: Final = 100
 
 _LETTERS: Final = {

@@ -32,6 +32,9 @@ class Registration(BaseModel):
         default=None,
         description="Rate of delivery and of goods without a VAT record, for which the portal sends 0: none, vat22, …",
     )
+    portal: str | None = Field(
+        default=None, description="Domain in the keys of the portal's checks; with it those of another are refused."
+    )
     ofd: str | None = Field(
         default=None, description=f"OFD of the kassa, for the links in the portal: {', '.join(_OFDS)}."
     )
@@ -52,14 +55,11 @@ class Registration(BaseModel):
 
 
 def connection(wish: Registration, known: tuple[Credentials, Settings] | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The source's token is made once and stays; the portal's domain is that of the webhook."""
+    """The source's token is made once and stays; what was set and is not asked here stays too."""
     credentials, settings = (None, None) if known is None else known
     token = secrets.token_urlsafe(24) if credentials is None else credentials.token.get_secret_value()
-    host = wish.portal_webhook.get_secret_value().split("/")[2]
     told = {} if settings is None else settings.model_dump(exclude_none=True)
-    told.setdefault("portal", host)
-    if wish.vat_zero is not None:
-        told["vat_zero"] = wish.vat_zero
+    told |= wish.model_dump(include={"portal", "vat_zero"}, exclude_none=True)
     return {"token": token, "portal_webhook": wish.portal_webhook.get_secret_value()}, told
 
 

@@ -9,7 +9,7 @@ from app.domain.ffd import AgentType
 from app.domain.vat import VatRate
 
 _PORTAL: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,120}[a-z0-9])?(?::[0-9]{1,5})?")
-_WEBHOOK: Final = re.compile(r"https?://[^/?#\s@]+/rest/[0-9]+/[A-Za-z0-9_-]+")
+_WEBHOOK: Final = re.compile(r"https?://[^/?#\s@]+(?:/[^/?#\s@]+)*/rest/[0-9]+/[A-Za-z0-9_-]+")
 _MIN_TOKEN: Final = 16
 
 
@@ -43,7 +43,8 @@ class Settings(BaseModel):
 
     portal: str | None = Field(
         default=None,
-        description="Domain of the portal, such as shop.bitrix24.ru: checks of another one are refused.",
+        description="Domain of the portal as the keys of its checks have it, such as shop.bitrix24.ru: checks of "
+        "another one are refused. A portal with several names may use another one when its agent prints.",
     )
     vat: dict[str, str] = Field(
         default_factory=dict,

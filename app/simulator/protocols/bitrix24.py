@@ -35,7 +35,7 @@ Status = Literal["N", "P", "Y", "E"]
 
 
 class Settings(BaseModel):
-    """`settings["bitrix24"]`: the portal's domain, the code of its incoming webhook, VAT records, its own address."""
+    """`settings["bitrix24"]`: the portal's domain, its webhook's code, VAT records by id, its own e-mail."""
 
     model_config = ConfigDict(extra="forbid")
 
