@@ -94,6 +94,7 @@ NAMES_NO_MERCHANT = {
     "no table of a merchant's is touched": {
         "chains.document_key",
         "chains.order_key",
+        "chains.return_key",
         "gauges.answers",
         "gauges.revision",
         "listing.newest",

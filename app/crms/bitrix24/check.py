@@ -1,9 +1,9 @@
 """From a check that the portal wants printed to the event that it is.
 
-A sale, prepayment or debt is `payment.succeeded`. A check of full payment that is paid by advance alone closes what
-was prepaid: of an order that the post names it is `order.settled`, so that the ledger lets nothing be closed twice;
-without a named order nobody knows what it closes, and it is `payment.succeeded` whose money is `prepaid`, which sells
-nothing for money either. Returns are `refund.succeeded`, of the order where it is named, and else of their own lines.
+A sale, prepayment or debt is `payment.succeeded`; a check of full payment that is paid by advance alone is
+`order.settled` of the order that it names (of none named: a payment whose money is `prepaid`, which sells nothing for
+money either), so that the ledger lets nothing be closed twice. Returns are `refund.succeeded`, of the order where it is
+named, and else of their own lines.
 """
 
 from collections.abc import Sequence
