@@ -1,8 +1,8 @@
 """What a source adapter must answer: how a CRM or acquirer reports payments, and how the result is told back.
 
-Verification runs over raw bytes before anything is stored; parsing, reading back, polling and reporting run in the
-worker. Only a part that a sender wants answered with what stands now (`live_parts`) is acted on at once, through the
-desk that it is handed.
+Acquirers (`app/acquirers`) and CRMs (`app/crms`) share it: verification runs over raw bytes before anything is stored;
+parsing, reading back, polling and reporting run in the worker. Only a part whose sender wants to hear what stands now
+(`live_parts`) is acted on at once, through the desk that it is handed.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence

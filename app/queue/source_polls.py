@@ -29,7 +29,7 @@ SELECT pg_notify('{CHANNEL}', '') FROM asked
 _END = text(f"DELETE FROM jobs WHERE ref = :source AND kind = {int(JobKind.POLL_SOURCE)}")
 
 
-async def begin(tx: Tx, source_id: UUID) -> None:
+async def start(tx: Tx, source_id: UUID) -> None:
     """The job of a source that can be listed, unless it has it."""
     await work.enqueue(tx, JobKind.POLL_SOURCE, source_id, source_id)
 
@@ -41,7 +41,7 @@ async def end(tx: Tx, source_id: UUID) -> None:
 
 async def now(tx: Tx, source_id: UUID) -> None:
     """Ask it now. A listing that is under way is followed by another one."""
-    await begin(tx, source_id)
+    await start(tx, source_id)
     await tx.execute(_NOW, {"source": source_id})
 
 

@@ -48,9 +48,7 @@ _ON_THE_WAY = BLOCKING - {Status.NEEDS_ATTENTION}
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Locked chains: `home` is where the event's receipt goes, `payments` are those that it looks back at.
-
-    """
+    """Locked chains: `home` is where the event's receipt goes, `payments` are those that it looks back at."""
 
     home: Chain | None
     payments: tuple[Chain, ...]

@@ -119,7 +119,7 @@ class SourcePolls:
             return
         async with self._database.pipeline() as tx:
             for source_id in await source_watch.without_a_poll(tx, kinds):
-                await queue.begin(tx, source_id)
+                await queue.start(tx, source_id)
 
     async def _list(self, job: Job, source: SourceRow, adapter: SourceAdapter) -> int:
         since = listed_from(source, adapter.capabilities.poll_overlap_seconds)
@@ -171,7 +171,7 @@ def polled(source: SourceRow, adapters: Registry[SourceAdapter]) -> bool:
 async def fit_poll(tx: Tx, source: SourceRow, adapters: Registry[SourceAdapter]) -> None:
     """The job that a source should have after it was made or changed, in the same transaction."""
     if polled(source, adapters):
-        await queue.begin(tx, source.id)
+        await queue.start(tx, source.id)
     else:
         await queue.end(tx, source.id)
 

@@ -39,7 +39,7 @@ AUTOCOMMIT = {
 LONG = {
     "db/tables.py": "all tables in the order of the pipeline, read as one page",
     "kassas/digitalkassa.py": "a driver is one file from document to wire, so that it is read and copied as one",
-    "runtime.py": "the composition root: everything is built in one place, in order",
+    "runtime.py": "the composition root: every part is built once, in the order of what it needs",
     "services/actions.py": "every operator action: they share one lock order and one way of noting who did it",
     "services/intake.py": "one event's way from the request to the committed answer",
     "services/plan.py": "what waits and is planned again: each case ends in the same three writes",

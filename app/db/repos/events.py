@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Text, any_, bindparam, select, tuple_
+from sqlalchemy import ARRAY, ColumnElement, Text, any_, bindparam, literal, select, tuple_
 
 from app.db.repos.paging import Position
 from app.db.tables import event_identities, events, settlement_keys, sources
@@ -188,7 +188,7 @@ async def keys_told_by(tx: Tx, merchant_id: UUID, type: str, keys: Sequence[str]
             settlement_keys.c.merchant_id == merchant_id,
             settlement_keys.c.type == type,
             settlement_keys.c.settlement_key.in_(keys),
-            settlement_keys.c.sources.contains([source_id]),
+            literal(source_id) == any_(settlement_keys.c.sources),
         )
     )
     return set(found.scalars())
