@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel
 from sqlalchemy import text
 
 from app.db.group_commit import CommitUnknown, GroupCommitter
@@ -405,15 +404,18 @@ async def pacing_of(world: World) -> tuple[Pacing, KassaRow]:
 
 
 class Away:
-    """A source that does not answer when it is asked about its own notification."""
+    """Contexts of a source that does not answer when it is asked about its own notification."""
 
-    default_base_url = "http://127.0.0.1:1/"
+    adapters: "Away"
 
-    class Settings(BaseModel):
-        pass
+    def __init__(self) -> None:
+        self.adapters = self
 
     def get(self, _: str) -> "Away":
         return self
+
+    async def of(self, _: object) -> None:
+        """It needs nothing to fail."""
 
     async def parse(self, *_: object) -> ReadBackFailed:
         return ReadBackFailed("no answer")
@@ -434,10 +436,11 @@ async def test_an_acknowledged_notification_is_never_given_up(world: World) -> N
     away: Any = Away()
     inbound = Inbound(
         database=database,
-        sources=away,
+        contexts=away,
+        known=away,
         kassas=runtime.kassas,
         intake=runtime.services.intake,
-        http=runtime.http,
+        actions=runtime.services.actions,
         box=runtime.keys.box,
         metrics=runtime.metrics,
         failpoints=runtime.failpoints,

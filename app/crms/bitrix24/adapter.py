@@ -66,6 +66,7 @@ class Bitrix24Adapter(Passive):
     capabilities: ClassVar[SourceCapabilities] = SourceCapabilities(
         parts={PRINT: "PRINT_URL: a check to print", CHECK: "CHECK_URL: what became of a check"},
         live_parts=frozenset({PRINT, CHECK}),
+        signs=False,
         reads_back=True,
         reports=True,
         requests_per_second=2.0,
