@@ -24,7 +24,7 @@ from app.domain.receipt import CorrectionBasis, Customer
 from app.infra.crypto import aad
 from app.infra.dsn import Dsn
 from app.infra.ids import new_id
-from app.ports.source import ReadBackFailed
+from app.ports.source import ReadBackFailed, SourceCapabilities
 from app.queue import work
 from app.queue.claim import START, claim
 from app.queue.jobs import Job, JobKind
@@ -33,7 +33,9 @@ from app.queue.rescue import rescue
 from app.queue.settle import Verdict, settle
 from app.services import evidence
 from app.services.inbound import Inbound
+from app.services.known_sources import KnownSources
 from app.services.pacing import Pacing
+from app.services.source_contexts import SourceContexts
 from tests.integration.test_queue import a_mark, a_settlement, take
 from tests.support import rows
 from tests.support.world import World, open_world, payment
@@ -408,6 +410,7 @@ class Away:
     """A source that does not answer when it is asked about its own notification."""
 
     default_base_url = "http://127.0.0.1:1/"
+    capabilities = SourceCapabilities(parts={})
 
     class Settings(BaseModel):
         pass
@@ -434,10 +437,11 @@ async def test_an_acknowledged_notification_is_never_given_up(world: World) -> N
     away: Any = Away()
     inbound = Inbound(
         database=database,
-        sources=away,
+        contexts=SourceContexts(away, runtime.services.catalog, runtime.http, runtime.keys.box),
+        known=KnownSources(database),
         kassas=runtime.kassas,
         intake=runtime.services.intake,
-        http=runtime.http,
+        actions=runtime.services.actions,
         box=runtime.keys.box,
         metrics=runtime.metrics,
         failpoints=runtime.failpoints,
