@@ -223,6 +223,14 @@ async def _sources(runtime: Runtime) -> list[Finding]:
             elif row.status != "active":
                 fix = "Switch it on when it is wanted."
                 found.append(Finding(what, Verdict.WARNING, f"switched off; {heard}", fix))
+            elif row.poll_failing_since is not None:
+                since = f"{row.poll_failing_since:%Y-%m-%d %H:%M} UTC"
+                fix = "Check its address and credentials; it is asked again by itself, nothing is skipped."
+                detail = f"cannot be listed since {since}: {row.poll_failure}; {heard}"
+                found.append(Finding(what, Verdict.FAILED, detail, fix))
+            elif row.silent_since is not None:
+                fix = "Look into its cabinet whether its notices still come here."
+                found.append(Finding(what, Verdict.FAILED, f"silent for too long; {heard}", fix))
             elif row.acquirer_fiscalizes:
                 found.append(Finding(what, Verdict.OK, f"the acquirer makes the receipts; {heard}"))
             elif row.last_heard_at is None:

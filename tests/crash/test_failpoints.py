@@ -14,15 +14,18 @@ from pathlib import Path
 import asyncpg
 import pytest
 import pytest_asyncio
+from fastapi import FastAPI, Request
 
 from app.infra.dsn import Dsn
 from app.infra.failpoints import NAMES
 from app.infra.postgres import EmbeddedPostgres
+from app.queue.jobs import JobKind
 from app.simulator.faults import FaultRequest, Match
 from tests.chaos.children import Nursery, answering
 from tests.conftest import TEMPLATE
 from tests.support import rows
 from tests.support.program import program
+from tests.support.server import serve
 from tests.support.stage import LEASES_OVER_SECONDS, Settled, Stage, open_stage, settle_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -148,6 +151,22 @@ async def _posted_not_noted(s: Stage) -> None:
     assert await s.count("count(*) FROM message_endpoints WHERE status <> 'pending'") == 0
 
 
+async def _some_taken_of_a_listing(s: Stage) -> None:
+    assert 0 < await s.count("count(*) FROM events") < EVENTS
+    assert await s.count("count(*) FROM sources WHERE polled_to IS NOT NULL") == 0
+
+
+async def _all_taken_of_a_listing(s: Stage) -> None:
+    assert await s.count("count(*) FROM events") == EVENTS
+    assert await s.count("count(*) FROM sources WHERE polled_to IS NOT NULL") == 0
+
+
+async def _told_to_the_crm_not_noted(s: Stage) -> None:
+    assert s.tape()
+    assert await s.count("count(*) FROM crm_reports WHERE state = 'waiting'") > 0
+    assert await s.count("count(*) FROM crm_reports WHERE state <> 'waiting'") == 0
+
+
 async def _nothing_migrated(s: Stage) -> None:
     assert await s.count("to_regclass('receipts')::text") is None
     assert await s.bytes_of_catalog() > s.catalog, "it died before it made any table"
@@ -170,6 +189,9 @@ SCENES = {
     "attempt.after_tx2": Scene("worker", _outcome_committed),
     "readback.after_response": Scene("worker", _looked_up_not_known, answers_lost=8),
     "reconcile.mid_batch": Scene("worker", _some_found, answers_lost=8),
+    "poll.after_event": Scene("crm worker", _some_taken_of_a_listing),
+    "poll.before_cursor": Scene("crm worker", _all_taken_of_a_listing),
+    "report.before_commit": Scene("crm worker", _told_to_the_crm_not_noted),
     "webhook.before_send": Scene("worker", _message_not_posted),
     "webhook.after_send_before_commit": Scene("worker", _posted_not_noted),
     "migration.between_steps": Scene("migrate", _nothing_migrated),
@@ -187,6 +209,8 @@ async def test_killed_at(
                 await _api_dies(stage, scene, f"{name}=kill")
             case "worker":
                 await _worker_dies(stage, scene, f"{name}=kill")
+            case "crm worker":
+                await _crm_worker_dies(stage, scene, f"{name}=kill")
             case _:
                 await _migration_dies(stage, scene, f"{name}=kill")
         await stage.until(lambda: _quiet(stage))
@@ -218,6 +242,33 @@ async def _worker_dies(stage: Stage, scene: Scene, failpoints: str) -> None:
     stage.tap.muted = False
     await rows.move_time(stage.database, LEASES_OVER_SECONDS)
     await stage.start("worker")
+
+
+async def _crm_worker_dies(stage: Stage, scene: Scene, failpoints: str) -> None:
+    """Payments are listed, nobody reports them; and the CRM hears of every receipt, of some of them twice."""
+    told: list[str] = []
+    crm = FastAPI()
+
+    @crm.get("/payments")
+    async def payments() -> list[str]:
+        return [f"l-{number}" for number in range(EVENTS)]
+
+    @crm.post("/results", status_code=204)
+    async def results(request: Request) -> None:
+        told.append((await request.json())["payment"])
+
+    async with serve(crm) as url:
+        await stage.connect_crm(url)
+        dying = await stage.start("worker", failpoints=failpoints)
+        assert await dying.died() == -signal.SIGKILL
+        await scene.proof(stage)
+        await rows.move_time(stage.database, LEASES_OVER_SECONDS)
+        await stage.start("worker")
+        stage.acknowledged |= dict.fromkeys(await payments())
+        await stage.until(lambda: _quiet(stage))
+    assert set(told) == set(stage.acknowledged)
+    assert await stage.count("count(*) FROM crm_reports WHERE state = 'reported'") == EVENTS
+    assert await stage.count("count(*) FROM sources WHERE polled_to IS NOT NULL") == 1
 
 
 async def _migration_dies(stage: Stage, scene: Scene, failpoints: str) -> None:
@@ -262,7 +313,10 @@ def _reports(stage: Stage, scene: Scene) -> list[Awaitable[None]]:
 
 async def _quiet(stage: Stage) -> bool:
     """Nothing is left to do and everybody was answered."""
-    return len(stage.acknowledged) >= EVENTS and await stage.count("count(*) FROM jobs") == 0
+    if len(stage.acknowledged) < EVENTS or await stage.count("count(*) FROM events") < EVENTS:
+        return False
+    # A source that is listed has its job for ever.
+    return bool(await stage.count(f"count(*) FROM jobs WHERE kind <> {int(JobKind.POLL_SOURCE)} OR attempt > 0") == 0)
 
 
 async def _check(stage: Stage) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 import structlog
@@ -322,6 +323,28 @@ async def portal(webhook: str) -> dict[str, str]:
         "cashbox": cashbox["NAME"],
         "token": cashbox["SETTINGS"]["CRM_KASSA"]["TOKEN"],
     }
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        ("poll_failing_since = kassa_now(), poll_failure = 'the CRM answers 503'", "the CRM answers 503"),
+        ("silent_since = kassa_now()", "silent for too long"),
+    ],
+)
+async def test_doctor_names_a_source_that_is_not_heard(database_url: str, trouble: str, words: str) -> None:
+    cli = Cli(KASSA_DATABASE_URL=database_url, KASSA_EGRESS_ALLOW="127.0.0.0/8", **KEYS)
+    await cli("merchant", "create", "Школа", "--inn", "7700000009")
+    pair = json.dumps({"public_id": "pk_test", "api_secret": "acquirer-secret"})
+    await cli("source", "create", "--kind", "cloudpayments", "--name", "A", "--we-fiscalize", "--credentials", "-",
+              stdin=pair)  # fmt: skip
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(f"UPDATE sources SET {trouble} WHERE kind <> 'api'")
+    await connection.close()
+    (found,) = [one for one in (await cli.json("doctor", code=1))["findings"] if one["what"].startswith("source")]
+    assert found["verdict"] == "failed"
+    assert words in found["detail"]
+    assert found["fix"]
 
 
 async def test_doctor_says_what_is_missing_before_there_is_a_database() -> None:

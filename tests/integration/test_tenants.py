@@ -177,6 +177,7 @@ async def seed(world: World, app: Any, admin: httpx.AsyncClient, http: httpx.Asy
     signed = base64.b64encode(hmac.digest(b"hmac-secret", body, "sha256")).decode()
     heard = await http.post(f"/in/{source['id']}/pay", content=body, headers={"Content-HMAC": signed})
     assert heard.json() == {"code": 0}
+    await by_its_crm(world, shop.id, parse("src", source["id"]), event)
 
     shop.first = [event["id"], *(one["id"] for one in by_hand)]
     shop.things = {
@@ -190,6 +191,31 @@ async def seed(world: World, app: Any, admin: httpx.AsyncClient, http: httpx.Asy
         "rcpt": event["receipts"][0]["id"],
     }
     return shop
+
+
+async def by_its_crm(world: World, merchant_id: UUID, source_id: UUID, event: dict[str, Any]) -> None:
+    """What no acquirer brings about: a result that a CRM is told, and an alarm about a payment that it changed."""
+    values = {
+        "m": merchant_id,
+        "s": source_id,
+        "e": parse("evt", event["id"]),
+        "r": parse("rcpt", event["receipts"][0]["id"]),
+    }
+    async with world.runtime.database.pipeline() as tx:
+        await tx.execute(
+            text(
+                "INSERT INTO crm_reports (id, merchant_id, source_id, receipt_id, event_id, version, status) "
+                "VALUES (kassa_uuid7(), :m, :s, :r, :e, 1, 'held')"
+            ),
+            values,
+        )
+        await tx.execute(
+            text(
+                "INSERT INTO alarms (id, merchant_id, source_id, type, external_id, code, event_id, reason, reason_ru) "
+                "VALUES (kassa_uuid7(), :m, :s, 'payment.succeeded', 'p-1', 'deleted', :e, 'Deleted', 'Удалён')"
+            ),
+            values,
+        )
 
 
 @pytest.fixture

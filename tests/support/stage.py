@@ -45,6 +45,7 @@ SETTINGS: dict[str, Any] = {
 LEASES_OVER_SECONDS = 120.0
 """Past every lease above, and short of the five minutes after which a webhook's signature is too new."""
 
+ADAPTERS = "tests.support.adapters"
 ACQUIRER_SECRET = "acquirer-secret"
 _NOWHERE = "http://127.0.0.1:1"
 
@@ -190,7 +191,25 @@ class Stage:
         return self.settled.env | {
             "KASSA_DATABASE_URL": self.database.dsn.asyncpg_dsn,
             "KASSA_PUBLIC_URL": self.api_url,
+            "KASSA_SOURCE_PACKAGES": ADAPTERS,
         }
+
+    async def connect_crm(self, url: str) -> None:
+        """A CRM at this address, that is listed and told of results."""
+        given = {name.removeprefix("KASSA_").lower(): value for name, value in self.settled.env.items()}
+        packages = {"testing": True, "source_packages": (ADAPTERS,)}
+        settings = Settings(**{**given, **packages, "data_dir": self.folder, "_env_file": None})  # type: ignore[arg-type]
+        keys = Keys.load(settings, generate_in=None)
+        async with open_runtime(settings, database_url=self.database.dsn.asyncpg_dsn, keys=keys) as runtime:
+            crm = NewSource(
+                kind="listed_crm",
+                name="CRM",
+                credentials={"token": "t"},
+                settings={},
+                defaults={},
+                base_url=url,
+            )
+            await runtime.services.sources.create("test", await self.count("id FROM merchants"), crm)
 
     async def start(self, *command: str, failpoints: str = "") -> Life:
         """`crm-kassa` with this command over this database."""
