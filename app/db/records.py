@@ -44,6 +44,7 @@ class NewReceipt:
     limit_at: datetime | None = None
     alarm_at: datetime | None = None
     contact_fallback: bool = False
+    nomenclature: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

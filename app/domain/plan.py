@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from app.domain.causes import Who
 from app.domain.errors import Finding
+from app.domain.nomenclature import Filled
 from app.domain.receipt import Receipt
 
 
@@ -20,6 +21,7 @@ class HeldReason(StrEnum):
     LINES_NOT_FOUND = "lines_not_found"
     SETTLEMENT_EXCEEDS_PREPAYMENT = "settlement_exceeds_prepayment"
     CONTACT_MISSING = "contact_missing"
+    NOMENCLATURE_MISSING = "nomenclature_missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +50,15 @@ class Held:
 class Planned:
     """Receipts ready to be sent, in order. No receipts: nothing has to be printed, `notes` says why.
 
-    `items_origin` says where the lines came from: `event`, what the source called it, `default` (a configured name),
-    `sale` (copied from the sale) or `spread` (a sum laid over the sale's lines). `notes` are "code" or "code: where".
+    `items_origin` says where the lines came from: `event`, what the source called it, `person` (typed by one),
+    `nomenclature` (a rule named one of them), `default` (a configured name), `sale` (copied from the sale) or `spread`
+    (a sum laid over the sale's lines). `notes` are "code" or "code: where"; `filled` is what rules did to the lines.
     """
 
     receipts: tuple[Receipt, ...]
     items_origin: str
     notes: tuple[str, ...] = ()
+    filled: Filled | None = None
 
 
 @dataclass(frozen=True, slots=True)

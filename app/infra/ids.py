@@ -10,7 +10,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-Prefix = Literal["mer", "brn", "kas", "src", "evt", "rcpt", "att", "msg", "whe", "dlv", "key", "cor", "cbt"]
+Prefix = Literal["mer", "brn", "kas", "src", "evt", "rcpt", "att", "msg", "whe", "dlv", "key", "cor", "cbt", "nom"]
 
 PREFIXES: Final[dict[Prefix, str]] = {
     "mer": "merchant",
@@ -26,6 +26,7 @@ PREFIXES: Final[dict[Prefix, str]] = {
     "key": "API key",
     "cor": "correction",
     "cbt": "correction batch",
+    "nom": "nomenclature rule",
 }
 """Prefix of a public id → what it names, in the words of the documentation."""
 

@@ -68,6 +68,7 @@ WITH e AS (
     _FROM_R.replace("r.document", "r.document::jsonb")
     .replace("r.failure", "r.failure::jsonb")
     .replace("r.metadata", "r.metadata::jsonb")
+    .replace("r.nomenclature", "r.nomenclature::jsonb")
 }, p.chain, r.created_at
   FROM r JOIN placed p ON p.id = r.event_id AND NOT p.linked
   RETURNING id, merchant_id, event_id, kassa_id, chain_id, status, failure, created_at

@@ -20,6 +20,7 @@ from app.domain.event import EventItem, EventStatus, EventType, PaymentEvent
 from app.domain.ffd import Operation
 from app.domain.identity import provider_id
 from app.domain.lifecycle import Happening, IllegalTransition, MessageType, Status, Step, allowed, step
+from app.domain.nomenclature import PERSON
 from app.domain.plan import Held, Planned, Refused
 from app.domain.qr import qr_text
 from app.domain.receipt import CorrectionBasis, Customer, FiscalData, Receipt
@@ -239,8 +240,9 @@ class Actions:
             lambda receipt, today: self._shaped(receipt, today, before.operation, before.correction),
         )
         match plan:
-            case Planned(receipts=made, items_origin=origin):
-                await self._new_version(tx, filled_row(row, made[0], origin), made[0].customer, principal, settings)
+            case Planned(receipts=made, items_origin=origin, filled=filled):
+                changed = filled_row(row, made[0], origin, filled)
+                await self._new_version(tx, changed, made[0].customer, principal, settings)
             case Refused(findings=findings):
                 raise Invalid("this cannot become a receipt", findings)
             case Held(missing=missing):
@@ -338,7 +340,7 @@ class Actions:
         answer = await self._intake.accept(
             merchant_id,
             source_id,
-            replace(event, type=EventType.PAYMENT_SUCCEEDED, external_id=f"manual:{key}"),
+            replace(event, type=EventType.PAYMENT_SUCCEEDED, external_id=f"manual:{key}", items_origin=PERSON),
             principal.actor,
             shape=lambda receipt, today: self._shaped(receipt, today, operation, None),
         )
@@ -446,6 +448,8 @@ def _changed(before: PaymentEvent, changes: dict[str, Any]) -> PaymentEvent:
             stored.pop(name, None)
         else:
             stored[name] = value
+    if changes.get("items"):
+        stored["items_origin"] = PERSON
     return event_from_json(json.loads(json.dumps(stored)))
 
 

@@ -1,14 +1,16 @@
 """Settings of a merchant as intake and the worker need them: read from the database, kept for a few seconds."""
 
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import UUID
 
+from app.db.repos import nomenclature
 from app.db.repos import settings as repo
 from app.db.repos.settings import BranchRow, KassaRow, SourceRow
 from app.db.unit_of_work import Database
 from app.domain.errors import NotFound
+from app.domain.nomenclature import RuleSet, Unmapped
 from app.domain.planning import PlanSettings
+from app.services.nomenclature_rules import rule_of
 from app.services.remembered import Remembered
 
 
@@ -23,6 +25,9 @@ class MerchantSettings:
     kassas: dict[UUID, KassaRow]
     branches: dict[UUID, BranchRow]
     sources: dict[UUID, SourceRow]
+    unmapped: Unmapped = Unmapped.DEFAULT
+    rules: RuleSet | None = None
+    """The nomenclature; None where there never was a rule."""
     compiled: dict[tuple[UUID, UUID | None, UUID], PlanSettings] = field(default_factory=dict, compare=False)
     """What `sales.py` made of them, by source, branch and kassa; lives and dies with these settings."""
 
@@ -48,12 +53,19 @@ class MerchantSettings:
         return active[0] if len(active) == 1 else None
 
 
+_RULES_SECONDS = 3600.0
+
+
 class Catalog:
-    """Merchants' settings by id. A change made through this process is seen at once, through another within the age."""
+    """Merchants' settings by id. A change made through this process is seen at once, through another within the age.
+
+    Rules of the nomenclature are read again only when their version is another: a set may have thousands.
+    """
 
     def __init__(self, database: Database, *, seconds: float = 3.0) -> None:
         self._database = database
         self._known: Remembered[UUID, MerchantSettings] = Remembered(seconds)
+        self._rules: Remembered[UUID, RuleSet] = Remembered(_RULES_SECONDS, most=1000)
 
     async def merchant(self, merchant_id: UUID, *, fresh: bool = False) -> MerchantSettings:
         """Settings not older than the cache's age, or, with `fresh`, as they are now. NotFound for an unknown merchant.
@@ -72,9 +84,16 @@ class Catalog:
 
     async def _read(self, merchant_id: UUID) -> MerchantSettings | None:
         async with self._database.pipeline() as tx:
-            row: Any = await repo.merchant(tx, merchant_id)
+            row = await repo.merchant(tx, merchant_id)
             if row is None:
                 return None
+            rules = None
+            if row.nomenclature_version:
+                rules = self._rules.peek(merchant_id)
+                if rules is None or rules.version != row.nomenclature_version:
+                    read = await nomenclature.of_version(tx, merchant_id, row.nomenclature_version)
+                    rules = RuleSet(row.nomenclature_version, map(rule_of, read))
+                self._rules.put(merchant_id, rules)
             return MerchantSettings(
                 id=merchant_id,
                 name=row.name,
@@ -83,4 +102,6 @@ class Catalog:
                 kassas={k.id: k for k in await repo.kassas(tx, merchant_id)},
                 branches={b.id: b for b in await repo.branches(tx, merchant_id)},
                 sources={s.id: s for s in await repo.sources(tx, merchant_id)},
+                unmapped=Unmapped(row.unmapped),
+                rules=rules,
             )

@@ -87,7 +87,7 @@ def _from_lines(
         taxation=ask.taxation or before.taxation.code,
     )
     branch = settings.branches.get(row.branch_id) if row.branch_id is not None else None
-    match sales.plan(settings, settings.sources[row.source_id], branch, kassa, event):
+    match sales.plan(settings, settings.sources[row.source_id], branch, kassa, event, lenient=True):
         case Planned(receipts=(planned_, *_)):
             return replace(before, items=planned_.items, taxation=planned_.taxation)
         case Refused(findings=findings):

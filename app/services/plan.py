@@ -181,7 +181,7 @@ class Planner:
             case.settings, case.source, branch, kassa, case.payload, contact_until=_awaited(waiting, case.at)
         )
         match plan:
-            case Planned(receipts=made, items_origin=origin, notes=notes) if kassa is not None:
+            case Planned(receipts=made, items_origin=origin, notes=notes, filled=filled) if kassa is not None:
                 row = filled_row(
                     waiting.changed(
                         status=Status.QUEUED.value,
@@ -193,6 +193,7 @@ class Planner:
                     ),
                     made[0],
                     origin,
+                    filled,
                 )
                 new = self._intake.new_receipt(row, made[0].customer)
                 if not await planned.rewrite_receipt(tx, waiting, new, sequence=waiting.sequence):

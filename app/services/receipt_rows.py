@@ -7,11 +7,12 @@ from uuid import UUID
 from app.db.records import NewReceipt
 from app.db.repos.receipts import ReceiptRow
 from app.db.repos.settings import BranchRow, KassaRow, SourceRow
-from app.domain.codec import receipt_to_json
+from app.domain.codec import filled_to_json, receipt_to_json
 from app.domain.event import EventType, PaymentEvent
 from app.domain.ffd import Operation
 from app.domain.identity import provider_id
 from app.domain.lifecycle import Status
+from app.domain.nomenclature import Filled
 from app.domain.plan import CONTACT_FALLBACK, Held, Plan, Planned, Refused
 from app.domain.receipt import Customer, Receipt
 from app.infra.compact_json import json_text
@@ -35,7 +36,7 @@ def rows_of(
     """The receipts of a plan as they will be stored; a hold is one receipt that waits for its data. `times` are what
     the deadline clock says."""
     match plan:
-        case Planned(receipts=receipts, items_origin=origin, notes=notes):
+        case Planned(receipts=receipts, items_origin=origin, notes=notes, filled=filled):
             known = {**times, "contact_fallback": CONTACT_FALLBACK in notes}
             return [
                 blank_row(
@@ -48,7 +49,7 @@ def rows_of(
                     number,
                     at,
                     **known,
-                    **_filling(receipt, origin),
+                    **_filling(receipt, origin, filled),
                 )
                 for number, receipt in enumerate(receipts, start=1)
             ]
@@ -131,12 +132,12 @@ def blank_row(
     )
 
 
-def filled_row(row: ReceiptRow, receipt: Receipt, origin: str) -> ReceiptRow:
-    """The row with its document; the buyer is kept apart, sealed."""
-    return row.changed(**_filling(receipt, origin))
+def filled_row(row: ReceiptRow, receipt: Receipt, origin: str, filled: Filled | None = None) -> ReceiptRow:
+    """The row with its document and what rules did to its lines; the buyer is kept apart, sealed."""
+    return row.changed(**_filling(receipt, origin, filled))
 
 
-def _filling(receipt: Receipt, origin: str) -> dict[str, Any]:
+def _filling(receipt: Receipt, origin: str, filled: Filled | None) -> dict[str, Any]:
     document = receipt_to_json(receipt)
     document.pop("customer", None)
     return {
@@ -146,6 +147,7 @@ def _filling(receipt: Receipt, origin: str) -> dict[str, Any]:
         "taxation": receipt.taxation.code,
         "document": document,
         "items_origin": origin,
+        "nomenclature": None if filled is None else filled_to_json(filled),
     }
 
 
@@ -184,4 +186,5 @@ def new_receipt(box: SecretBox, hasher: SearchHasher, row: ReceiptRow, customer:
         limit_at=row.limit_at,
         alarm_at=row.alarm_at,
         contact_fallback=row.contact_fallback,
+        nomenclature=None if row.nomenclature is None else json_text(row.nomenclature),
     )

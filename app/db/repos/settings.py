@@ -16,7 +16,8 @@ from app.db.unit_of_work import Tx
 
 @dataclass(frozen=True, slots=True)
 class MerchantRow:
-    """A merchant: the tenant."""
+    """A merchant: the tenant. `unmapped` is its policy for lines that no rule of the nomenclature covers;
+    `nomenclature_at` is when rules or policy were last changed."""
 
     id: UUID
     name: str
@@ -24,6 +25,9 @@ class MerchantRow:
     status: str
     created_at: datetime
     updated_at: datetime
+    unmapped: str
+    nomenclature_version: int
+    nomenclature_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ class BranchRow:
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """A source; `credentials` and `fallback_contact` are sealed."""
+    """A source; `credentials` and `fallback_contact` are sealed, `unmapped` None leaves that to the merchant."""
 
     id: UUID
     merchant_id: UUID
@@ -92,6 +96,7 @@ class SourceRow:
     last_heard_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    unmapped: str | None
 
 
 async def merchant(tx: Tx, merchant_id: UUID) -> MerchantRow | None:
