@@ -3,24 +3,18 @@
 Every fault of every line is reported at once with the number of the line in the file; nothing is guessed.
 """
 
-import csv
-import io
-import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from app.domain.errors import Finding
 from app.domain.event import EventItem, EventPayment
 from app.domain.ffd import FfdEnum, PaymentKind, Taxation
 from app.domain.money import kopecks
 from app.domain.receipt import Customer
+from app.domain.table import EMPTY, KINDS, NOT_CLOSED, RATES, file_finding, read_heads, read_table, unspaced, word
 from app.domain.vat import VatRate
-
-if TYPE_CHECKING:
-    import _csv
 
 MAX_ROWS = 1000
 
@@ -41,34 +35,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 REQUIRED = ("payment_id", "date", "amount")
 
-_BY_HEAD = {head: name for name, others in COLUMNS.items() for head in (name, *others)}
-_DELIMITERS = ";,\t"
-_SPACES = re.compile(r"[\s\u00a0\u202f]+")
 _DATES = ("%Y-%m-%d", "%d.%m.%Y", "%d.%m.%y", "%d/%m/%Y")
-_RATES = {
-    "22": VatRate.VAT22,
-    "20": VatRate.VAT20,
-    "10": VatRate.VAT10,
-    "7": VatRate.VAT7,
-    "5": VatRate.VAT5,
-    "0": VatRate.VAT0,
-    "22/122": VatRate.VAT122,
-    "20/120": VatRate.VAT120,
-    "10/110": VatRate.VAT110,
-    "7/107": VatRate.VAT107,
-    "5/105": VatRate.VAT105,
-    "безндс": VatRate.NONE,
-    "нет": VatRate.NONE,
-}
-_KINDS = {
-    "безналичными": PaymentKind.ELECTRONIC,
-    "безналичные": PaymentKind.ELECTRONIC,
-    "безнал": PaymentKind.ELECTRONIC,
-    "карта": PaymentKind.ELECTRONIC,
-    "сбп": PaymentKind.ELECTRONIC,
-    "наличными": PaymentKind.CASH,
-    "наличные": PaymentKind.CASH,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,62 +71,29 @@ def read_list(text: str) -> tuple[list[Listed | Unreadable], tuple[Finding, ...]
     A byte order mark and empty lines are passed over. Sums are roubles with a comma or a dot, spaces between thousands
     are harmless.
     """
-    text = text.removeprefix("\ufeff")
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    if not first:
-        return [], (_EMPTY,)
-    delimiter = max(_DELIMITERS, key=first.count)
     try:
-        table = [
-            (line, [cell.strip() for cell in cells])
-            for line, cells in _numbered(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-        ]
-    except csv.Error:
-        return [], (_file("list_format", "A quote of the file is not closed.", "В файле не закрыта кавычка."),)
+        table = read_table(text)
+    except ValueError:
+        return [], (NOT_CLOSED,)
     if not table:
-        return [], (_EMPTY,)
+        return [], (EMPTY,)
     (_, heads), body = table[0], table[1:]
     names, faults = _heads(heads)
     if not body:
-        faults.append(_file("list_empty", "The file has no payments.", "В файле нет платежей."))
+        faults.append(file_finding("list_empty", "The file has no payments.", "В файле нет платежей."))
     if len(body) > MAX_ROWS:
         told = f"The file has {len(body)} payments; at most {MAX_ROWS} are taken at once."
         told_ru = f"В файле {len(body)} платежей, за один раз принимается не больше {MAX_ROWS}."
-        faults.append(_file("list_too_long", told, told_ru, "Send it in parts."))
+        faults.append(file_finding("list_too_long", told, told_ru, "Send it in parts."))
     if faults:
         return [], tuple(faults)
     return [_row(number, line, names, cells) for number, (line, cells) in enumerate(body)], ()
 
 
-def _numbered(reader: "_csv.Reader") -> Iterator[tuple[int, list[str]]]:
-    before = 0
-    for cells in reader:
-        if any(cell.strip() for cell in cells):
-            yield before + 1, cells
-        before = reader.line_num
-
-
 def _heads(heads: list[str]) -> tuple[list[str], list[Finding]]:
-    names, faults = [], []
-    for place, head in enumerate(heads, start=1):
-        name = _BY_HEAD.get(_plain(head))
-        if name is None:
-            faults.append(
-                _file(
-                    "column_unknown",
-                    f"Column {place} has a head that is not known.",
-                    f"Заголовок столбца {place} не распознан.",
-                    f"Known columns: {', '.join(COLUMNS)}, or in Russian: "
-                    f"{', '.join(others[0] for others in COLUMNS.values())}.",
-                )
-            )
-        elif name in names:
-            faults.append(
-                _file("column_repeated", f"The column {name} stands twice.", f"Столбец «{head}» встречается дважды.")
-            )
-        names.append(name or "")
+    names, faults = read_heads(heads, COLUMNS)
     faults += [
-        _file(
+        file_finding(
             "column_missing",
             f"The column {name} is missing.",
             f"Нет столбца «{COLUMNS[name][0]}».",
@@ -212,7 +146,7 @@ class _Line:
         return None
 
     def amount(self) -> int | None:
-        text = _SPACES.sub("", self.needed("amount")).removesuffix("₽").removesuffix("руб.")
+        text = unspaced(self.needed("amount")).removesuffix("₽").removesuffix("руб.")
         if not text:
             return None
         try:
@@ -224,13 +158,11 @@ class _Line:
             self.fault("amount", "amount_positive", "must be above zero", "должна быть больше нуля")
         return found
 
-    def word(self, name: str, kind: type[FfdEnum], known: dict[str, FfdEnum]) -> str | None:
+    def word(self, name: str, kind: type[FfdEnum], known: Mapping[str, FfdEnum]) -> str | None:
         text = self.text(name)
         if text is None:
             return None
-        found = known.get(_SPACES.sub("", _plain(text)).removeprefix("ндс").removesuffix("%"))
-        if found is None:
-            found = next((one for one in kind if _plain(text) in (one.code, _plain(one.ru))), None)
+        found = word(text, kind, known)
         if found is None:
             one_of = ", ".join(one.code for one in kind)
             self.fault(name, "value_unknown", "has a value that is not known", "не распознано", f"One of: {one_of}.")
@@ -243,8 +175,8 @@ def _row(number: int, line: int, names: list[str], cells: list[str]) -> Listed |
     if len(cells) > len(names):
         told.fault("payment_id", "cells_too_many", "and the rest have more cells than heads", "и другие: лишние ячейки")
     payment_id, day, amount = told.needed("payment_id"), told.day(), told.amount()
-    vat = told.word("vat", VatRate, dict(_RATES))
-    kind = told.word("payment_type", PaymentKind, dict(_KINDS))
+    vat = told.word("vat", VatRate, RATES)
+    kind = told.word("payment_type", PaymentKind, KINDS)
     taxation = told.word("taxation", Taxation, {})
     name = told.text("name")
     if vat and not name:
@@ -266,14 +198,3 @@ def _row(number: int, line: int, names: list[str], cells: list[str]) -> Listed |
         taxation,
         told.text("branch"),
     )
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().replace("ё", "е").split())
-
-
-def _file(rule: str, told: str, told_ru: str, fix: str | None = None) -> Finding:
-    return Finding("#/csv", rule, told, told_ru, fix=fix)
-
-
-_EMPTY = _file("list_empty", "The file is empty.", "Файл пуст.")

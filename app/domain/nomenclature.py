@@ -19,7 +19,8 @@ ANY = "*"
 """In a rule's text: any characters, none included."""
 
 PERSON = "person"
-"""`items_origin` of lines that a person typed: rules fill what they lack, rename nothing and hold nothing."""
+"""`items_origin` of lines that a person typed: rules fill what they lack, but neither rename them, nor make somebody
+else's of them, nor hold them."""
 
 _SPACES = re.compile(r"\s+")
 _TWINS = str.maketrans(
@@ -227,7 +228,7 @@ class Matcher:
                 delivered is None or (delivered is False and method.before_handing_over)
             ):
                 members.append("payment_method")
-        if rule.agent is not None and (override or item.agent is None):
+        if rule.agent is not None and (override or (item.agent is None and not by_person)):
             changes["agent"] = rule.agent
             members.append("agent")
         said = replace(item, **changes)  # type: ignore[arg-type]  # members of an EventItem by name

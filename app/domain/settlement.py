@@ -56,10 +56,11 @@ def settlement_receipt(
 
     `today` is the local day of the service. `vat_on_service_day` is the rate of the merchant's regime on that day;
     pass None when the sale's rates were named by its source. It never replaces 10 % and 0 %, which belong to the
-    goods, nor those of `rates`; a rate named by this event wins. Without lines in the event everything open is closed as it was prepaid,
-    or a part of it in proportion; an advance is closed under `defaults` (it was paid for nothing known yet).
-    Of `already_refunded` only what went back as a prepayment counts; a return of what was given opens nothing. Money
-    paid now is not part of a closing: it is a payment of its own, with its lines and `prepaid` among its payments.
+    goods, nor those of `rates`; a rate named by this event wins. Without lines in the event everything open is closed
+    as it was prepaid, or a part of it in proportion; an advance is closed under `defaults` (it was paid for nothing
+    known yet). Of `already_refunded` only what went back as a prepayment counts; a return of what was given opens
+    nothing. Money paid now is not part of a closing: it is a payment of its own, with its lines and `prepaid` among
+    its payments.
     """
     ledger = _open(sale, already_settled, already_refunded)
     return _settled(event, [ledger], sale, today, vat_on_service_day, defaults or Defaults(), max_items, rates)

@@ -10,6 +10,7 @@ from app.domain.correction import Case, with_rate
 from app.domain.errors import Finding, Invalid
 from app.domain.event import EventItem, EventPayment, EventType, PaymentEvent
 from app.domain.ffd import CorrectionKind, PaymentKind, Taxation
+from app.domain.nomenclature import PERSON
 from app.domain.plan import Held, Planned, Refused
 from app.domain.receipt import FiscalData, Item, Payment, Receipt
 from app.domain.vat import VatRate
@@ -83,11 +84,12 @@ def _from_lines(
         occurred_at=moment,
         customer=before.customer,
         items=ask.items,
+        items_origin=PERSON,
         payments=ask.payments,
         taxation=ask.taxation or before.taxation.code,
     )
     branch = settings.branches.get(row.branch_id) if row.branch_id is not None else None
-    match sales.plan(settings, settings.sources[row.source_id], branch, kassa, event, lenient=True):
+    match sales.plan(settings, settings.sources[row.source_id], branch, kassa, event):
         case Planned(receipts=(planned_, *_)):
             return replace(before, items=planned_.items, taxation=planned_.taxation)
         case Refused(findings=findings):

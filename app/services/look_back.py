@@ -27,6 +27,7 @@ from app.infra.crypto import SecretBox
 from app.infra.ids import new_id
 from app.services.catalog import MerchantSettings
 from app.services.customers import open_event
+from app.services.look_back_rules import rates_by_rule, retold, ruled_row
 from app.services.sales import Sales, local_date
 from app.services.story import NOT_COUNTED, Stories, Story, closings, original_of, refunds
 from app.services.turns import SALE_NOT_FISCALIZED
@@ -143,6 +144,8 @@ class LookBack:
         closed = closings(story, besides=event.id)
         today = local_date(payload.occurred_at, receipt.timezone)
         compiled = self._sales.plan_settings(settings, source, branch, kassa)
+        ruled = ruled_row([sold.row, *story.rows])
+        payload = retold(payload, ruled, compiled.nomenclature, today)
         if payload.type is EventType.REFUND_SUCCEEDED:
             plan = refund_receipt(payload, receipt, [*taken, *closed], today, max_items=compiled.max_items)
         else:
@@ -156,6 +159,7 @@ class LookBack:
                 rate,
                 defaults=compiled.defaults,
                 max_items=compiled.max_items,
+                rates=rates_by_rule(ruled, compiled.nomenclature),
             )
         return Draft(plan, kassa, branch, original=told)
 
@@ -191,13 +195,16 @@ class LookBack:
             )
             for story, sold in payments
         ]
+        today = local_date(payload.occurred_at, receipt.timezone)
+        ruled = [row for story, sold in payments for row in ruled_row([sold.row, *story.rows])]
         made = order_settlement(
-            payload,
+            retold(payload, ruled, compiled.nomenclature, today),
             prepaid,
-            local_date(payload.occurred_at, receipt.timezone),
+            today,
             None if any(named) else compiled.defaults.vat,
             defaults=compiled.defaults,
             max_items=compiled.max_items,
+            rates=rates_by_rule(ruled, compiled.nomenclature),
         )
         drawn = {story.chain.id: lines for (story, _), lines in zip(payments, made.drawn, strict=False) if lines}
         return Draft(made.plan, kassa, branch, drawn)
@@ -240,7 +247,8 @@ class LookBack:
             items=told.items,
             taxation=payload.taxation,
         )
-        asked = replace(compiled, defaults=replace(compiled.defaults, vat=None, payment_method=None))
+        silent = replace(compiled.defaults, vat=None, payment_method=None)
+        asked = replace(compiled, defaults=silent, nomenclature=None)
         match plan_sale(sale, asked, local_date(told.at, compiled.timezone)):
             case Planned(receipts=(receipt, *_)):
                 return _Sold(receipt, kassa.id, branch.id if branch else None)

@@ -70,8 +70,8 @@ class Sales:
         lenient: bool = False,
     ) -> Plan:
         """What a payment becomes under these settings. `contact_until`: so long it is held for the buyer's contact
-        although the source has an address of its own to fall back to; None: it falls back at once. `lenient`, and
-        always with a shape: lines that no rule of the nomenclature covers are taken as they are, whatever the policy."""
+        although the source has an address of its own to fall back to; None: it falls back at once. `lenient` (always
+        with a shape): lines that no rule of the nomenclature covers are taken as they are, whatever the policy."""
         if kassa is None:
             return plan_sale(event, None, event.occurred_at.date())
         today = local_date(event.occurred_at, kassa.timezone)

@@ -17,7 +17,7 @@ from app.db.unit_of_work import Tx
 
 @dataclass(frozen=True, slots=True)
 class RuleRow:
-    """One rule in the versions from `since` to before `until` (None: it holds). Words are API names, `agent` is JSON."""
+    """One rule in the versions from `since` to before `until` (None: it holds). Words are API names."""
 
     id: UUID
     since: int
