@@ -57,6 +57,9 @@ from app.services.kassas import Kassas
 from app.services.late import Late
 from app.services.merchants import Merchants
 from app.services.missing_receipts import MissingReceipts
+from app.services.nomenclature import Nomenclature
+from app.services.nomenclature_diff import NomenclatureDiff
+from app.services.nomenclature_import import NomenclatureImport
 from app.services.overdue import Overdue
 from app.services.pacing import Pacing
 from app.services.plan import Planner
@@ -163,10 +166,14 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
         )
         drivers = Drivers(kassas, http.stopping(provider_stops), keys.box, settings.public_url)
         missing = MissingReceipts(database=database, catalog=catalog, intake=intake, registry=kassas)
+        nomenclature = Nomenclature(database, catalog, clock)
         services = Services(
             merchants=Merchants(database, catalog, clock),
             kassas=Kassas(database, catalog, drivers, keys.box, policy, clock),
             sources=Sources(database, catalog, sources, keys.box, policy, clock, settings.public_url or ""),
+            nomenclature=nomenclature,
+            nomenclature_import=NomenclatureImport(database, catalog, clock, nomenclature),
+            nomenclature_diff=NomenclatureDiff(database, catalog, keys.box, intake.sales),
             access=Access(database, keys.pepper, clock.now),
             endpoints=Endpoints(
                 database,

@@ -32,6 +32,10 @@ TAGS: Final = [
     {"name": "merchants", "description": "Who sells: merchants and their branches."},
     {"name": "kassas", "description": "Connections to providers' cash registers."},
     {"name": "sources", "description": "Connections to CRMs and acquirers that report payments."},
+    {
+        "name": "nomenclature",
+        "description": "How what sources send becomes lines of receipts: rules and their versions.",
+    },
     {"name": "api keys", "description": "Who may call."},
     {"name": "providers", "description": "What can be connected, and what each wants."},
 ]

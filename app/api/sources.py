@@ -54,6 +54,7 @@ async def create_source(body: SourceIn, services: ServicesDep, response: Respons
             acquirer_fiscalizes=body.acquirer_fiscalizes,
             fallback_contact=None if body.fallback_contact is None else body.fallback_contact.model_dump(),
             path_secret=body.path_secret,
+            unmapped=body.unmapped,
         ),
     )
     response.headers["Location"] = f"/v1/sources/{public('src', made.source.id)}"

@@ -129,12 +129,8 @@ def _rule(number: int, line: int, names: list[str], cells: list[str]) -> RuleLin
 
     def fault(name: str, rule: str, told: str, told_ru: str, fix: str | None = None) -> None:
         column = next(iter(COLUMNS[name]), name)
-        found.append(
-            Finding(
-                f"#/rows/{number}/{name}", rule, f"Line {line}: {name} {told}.", f"Строка {line}: «{column}» {told_ru}.",
-                fix=fix,
-            )
-        )  # fmt: skip
+        at, told, told_ru = f"#/rows/{number}/{name}", f"Line {line}: {name} {told}.", f"«{column}» {told_ru}."
+        found.append(Finding(at, rule, told, f"Строка {line}: {told_ru}", fix=fix))
 
     if len(cells) > len(names) and any(cells[len(names) :]):
         fault("id", "cells_too_many", "and the rest have more cells than heads", "и другие: лишние ячейки")

@@ -81,6 +81,8 @@ def tidy(draft: Draft) -> Draft:
     """Texts with single spaces, empty ones as none, the agent's phones in international form where they can
     be read."""
     changes: dict[str, Any] = {name: " ".join((getattr(draft, name) or "").split()) or None for name in LIMITS}
+    # A code is compared to the letter.
+    changes["sku"] = (draft.sku or "").strip() or None
     if draft.agent is not None:
         phones: dict[str, Any] = {name: tuple(map(_phone, getattr(draft.agent, name))) for name in _PHONES}
         changes["agent"] = replace(draft.agent, **phones)

@@ -66,8 +66,8 @@ class _Names:
     def __init__(self, sources: Sequence[SourceRow], branches: Sequence[BranchRow]) -> None:
         self._sources: dict[str, set[UUID]] = {}
         for source in sources:
-            for name in (public("src", source.id), source.name):
-                self._sources.setdefault(name, set()).add(source.id)
+            for called in (public("src", source.id), source.name):
+                self._sources.setdefault(called, set()).add(source.id)
         self._branches: dict[str, set[UUID]] = {}
         for branch in branches:
             for name in (public("brn", branch.id), branch.external_id, branch.name):
@@ -153,7 +153,8 @@ class NomenclatureImport:
     def _judge(self, lines: Sequence[RuleLine], known: Sequence[RuleRow], names: _Names) -> _Judged:
         by_id = {public("nom", row.id): row for row in known}
         by_key = {draft_of(row).when.key: row for row in known}
-        judged, seen = _Judged(), {}
+        judged = _Judged()
+        seen: dict[object, int] = {}
         for line in lines:
             draft, found = self._draft(line, names)
             if draft is None:
@@ -183,7 +184,7 @@ class NomenclatureImport:
     def _draft(self, line: RuleLine, names: _Names) -> tuple[Draft | None, list[Finding]]:
         found = list(line.findings)
         cells = line.cells
-        places: dict[str, UUID | None] = {}
+        places: dict[str, Any] = {}
         for name, look_up in (("source", names.source), ("branch", names.branch)):
             places[f"{name}_id"] = None
             if name in cells and (one := look_up(cells[name])) is not None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from app.db.repos import audit, kassas, merchants
+from app.db.repos import audit, kassas, merchants, nomenclature
 from app.db.repos import sources as repo
 from app.db.repos.paging import Position
 from app.db.repos.settings import SourceRow, merchant
@@ -67,6 +67,7 @@ class NewSource:
     acquirer_fiscalizes: bool | None = None
     fallback_contact: Mapping[str, Any] | None = None
     path_secret: bool = False
+    unmapped: str | None = None
 
 
 class Sources:
@@ -113,6 +114,7 @@ class Sources:
             "starts_at": new.starts_at,
             "acquirer_fiscalizes": new.acquirer_fiscalizes,
             "fallback_contact": new.fallback_contact,
+            "unmapped": new.unmapped,
         }
         values = self._values(adapter, merchant_id, source_id, changes)
         self._must_be_secret(adapter, new.credentials, secret is not None)
@@ -143,7 +145,7 @@ class Sources:
 
     async def change(self, actor: str, merchant_id: UUID, source_id: UUID, changes: Mapping[str, Any]) -> SourceView:
         """Of `name, base_url, credentials, settings, defaults, branch_id, kassa_id, starts_at, acquirer_fiscalizes,
-        fallback_contact, status, path_secret` those that are given.
+        fallback_contact, unmapped, status, path_secret` those that are given.
 
         `settings` are replaced as a whole, `defaults` one by one. `path_secret` true makes a new secret for the
         addresses (the old ones end at once), false takes it away. The built-in source has no connection to change.
@@ -157,6 +159,8 @@ class Sources:
                 values = self._changed(before, changes, secret)
             await self._own(tx, merchant_id, values)
             row = await repo.change(tx, merchant_id, source_id, values)
+            if "unmapped" in changes:
+                await nomenclature.policy_changed(tx, merchant_id)
             told = dict.fromkeys(changes, "changed")
             await self._noted(tx, actor, "source.changed", row, {**told, "status": row.status})
             await replan_held(tx, merchant_id)
@@ -228,7 +232,8 @@ class Sources:
 
     def _common(self, merchant_id: UUID, source_id: UUID, changes: Mapping[str, Any]) -> dict[str, Any]:
         """What every source may have: its name, place in the routing, defaults and fallback contact."""
-        values = {name: changes[name] for name in ("name", "branch_id", "kassa_id", "starts_at") if name in changes}
+        told = ("name", "branch_id", "kassa_id", "starts_at", "unmapped")
+        values = {name: changes[name] for name in told if name in changes}
         if "defaults" in changes:
             values["defaults"] = given(changes["defaults"])
             if findings := tuple(check_defaults(values["defaults"], self._clock.now())):

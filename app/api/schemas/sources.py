@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, StrictBool, StringConstraints, model_validator
 
 from app.api.schemas.defaults import DefaultsIn, DefaultsOut
+from app.api.schemas.nomenclature import UNMAPPED_OF_SOURCE, UnmappedName
 from app.api.types import (
     BranchId,
     JsonObject,
@@ -64,6 +65,7 @@ class SourceIn(RequestModel):
     acquirer_fiscalizes: StrictBool | None = Field(default=None, description=_ANSWER)
     fallback_contact: ContactIn | None = Field(default=None, description=_FALLBACK)
     path_secret: StrictBool = Field(default=False, description=_IN_PATH + "The answer shows it this once.")
+    unmapped: UnmappedName | None = Field(default=None, description=UNMAPPED_OF_SOURCE)
 
 
 class SourceChange(RequestModel):
@@ -80,6 +82,7 @@ class SourceChange(RequestModel):
     acquirer_fiscalizes: StrictBool = optional(description=_ANSWER)
     fallback_contact: ContactIn | None = optional(description=_FALLBACK)
     path_secret: StrictBool = optional(description=_IN_PATH + "true: a new one, the old addresses end; false: none.")
+    unmapped: UnmappedName | None = optional(description=UNMAPPED_OF_SOURCE)
     status: Literal["active", "off"] = optional(description="`off`: what it posts is refused.")
 
 
@@ -108,6 +111,7 @@ class SourceOut(ResponseModel):
     fallback_contact: str | None = Field(description="Masked.")
     path_secret: bool = Field(description="Whether the addresses carry a secret.")
     addresses: list[AddressOut]
+    unmapped: str | None = Field(description=UNMAPPED_OF_SOURCE)
     status: str
     last_heard_at: Timestamp | None
     created_at: Timestamp
