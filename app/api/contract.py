@@ -34,7 +34,7 @@ TAGS: Final = [
     {"name": "sources", "description": "Connections to CRMs and acquirers that report payments."},
     {
         "name": "nomenclature",
-        "description": "How what sources send becomes lines of receipts: rules and their versions.",
+        "description": "Rules from what sources send to what receipts say.",
     },
     {"name": "api keys", "description": "Who may call."},
     {"name": "providers", "description": "What can be connected, and what each wants."},

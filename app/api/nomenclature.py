@@ -10,12 +10,11 @@ from app.api.pagination import Page, PageQuery
 from app.api.problems import Problem, documented
 from app.api.schemas.nomenclature import DiffOut, ImportOut, RuleChange, RuleIn, RuleOut
 from app.api.types import RuleId
-from app.db.repos.nomenclature import RuleRow
 from app.domain.errors import PreconditionFailed
 from app.infra.ids import public
 from app.services.correction_batch_views import finding_view
 from app.services.nomenclature_import import ImportPlan
-from app.services.nomenclature_rules import rule_view
+from app.services.nomenclature_rules import RuleRow, rule_view
 
 router = APIRouter(prefix="/nomenclature", tags=["nomenclature"])
 

@@ -14,6 +14,9 @@ from app.domain.vat import VatRate
 from app.infra.ids import public
 
 
+__all__ = ["Draft", "RuleRow", "draft_of", "rule_of", "rule_view"]
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """What a rule says, before it has an id; words are API names, `pattern` is the text to be matched."""

@@ -22,7 +22,7 @@ from app.services.nomenclature_rules import Draft
 UnmappedName = Literal["default", "hold", "refuse"]
 
 UNMAPPED = (
-    "What becomes of a line that no rule of the nomenclature covers. `default`: filled from the event and the defaults. "
+    "What becomes of a line that no rule of the nomenclature covers. `default`: filled from event and defaults. "
     "`hold`: held until a rule is there. `refuse`: its payment is refused."
 )
 UNMAPPED_OF_SOURCE = UNMAPPED + " Null: as the merchant has it."
@@ -32,7 +32,10 @@ Text255 = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, 
 Priority = Annotated[int, Field(ge=-1000, le=1000), WHOLE]
 
 _PRIORITY = "Of the rules that match, the one with the highest priority wins; of equal ones the most specific."
-_OVERRIDE = "false: fills what the event leaves open (the name is replaced all the same). true: goes before what the event says."
+_OVERRIDE = (
+    "false: fills what the event leaves open (the name is replaced all the same). true: goes before what the event "
+    "says."
+)
 
 
 class MatchIn(RequestModel):
