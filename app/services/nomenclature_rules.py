@@ -13,7 +13,6 @@ from app.domain.receipt import Agent
 from app.domain.vat import VatRate
 from app.infra.ids import public
 
-
 __all__ = ["Draft", "RuleRow", "draft_of", "rule_of", "rule_view"]
 
 

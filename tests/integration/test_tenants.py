@@ -67,6 +67,8 @@ BODIES: dict[str, Any] = {
     },
     "createEvent": {**SALE, "external_id": "p-9", "settlement_key": None},
     "createKassa": KASSA,
+    "createNomenclatureRule": {"match": {"text": "Абонемент на лето"}, "fill": {"vat": "none"}},
+    "updateNomenclatureRule": {"priority": 1},
     "createReceipt": BY_HAND,
     "createSource": {
         "kind": "cloudpayments",
@@ -167,6 +169,7 @@ async def seed(world: World, app: Any, admin: httpx.AsyncClient, http: httpx.Asy
     source = await shop.post("/v1/sources", {**BODIES["createSource"], "credentials": secret})
     endpoint = await shop.post("/v1/webhook-endpoints", {"url": "http://127.0.0.1:9/hook", "types": ["receipt.*"]})
     key = await shop.post("/v1/api-keys", {"scopes": ["events:read"]})
+    rule = await shop.post("/v1/nomenclature", {"match": {"text": "Абонемент"}, "fill": {"vat": "none"}})
 
     event = await shop.post("/v1/events", SALE)
     await shop.post("/v1/events", {**SALE, "external_id": "p-2", "settlement_key": "s-2", "customer": None})
@@ -186,6 +189,7 @@ async def seed(world: World, app: Any, admin: httpx.AsyncClient, http: httpx.Asy
         "src": source["id"],
         "whe": endpoint["id"],
         "key": key["id"],
+        "nom": rule["id"],
         "evt": event["id"],
         "rcpt": event["receipts"][0]["id"],
     }
