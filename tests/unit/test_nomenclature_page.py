@@ -13,7 +13,7 @@ from app.services.nomenclature_checks import MAX_RULES, agent_from, findings, ti
 from app.services.nomenclature_rules import Draft
 
 PAGE = (Path(__file__).parents[2] / "docs" / "nomenclature.md").read_text(encoding="utf-8")
-TABLES = re.findall(r"```\n(.*?)```", PAGE, re.DOTALL)
+TABLES = re.findall(r"```csv\n(.*?)```", PAGE, re.DOTALL)
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 
