@@ -99,6 +99,9 @@ NAMED_BY_TEXT = {
 }
 """Members that take an id or a name of the caller's own."""
 
+SEEN = {"updateNomenclatureRule": '"1"'}
+"""What If-Match has to name, so that the request comes as far as its body."""
+
 A_POSITION = {("changeReceipts", "after")}
 """An id that is only a place in an order: anybody's may be given, and tells nothing."""
 
@@ -304,7 +307,11 @@ def request(place: Place, shop: Shop, given: str) -> dict[str, Any]:
     for name, prefix in place.in_path.items():
         chosen = (place.part, place.name) == ("path", name)
         path = path.replace(f"{{{name}}}", given if chosen else shop.things[prefix])
-    asked: dict[str, Any] = {"method": place.method, "url": path, "headers": {"If-Match": '"0"'}}
+    asked: dict[str, Any] = {
+        "method": place.method,
+        "url": path,
+        "headers": {"If-Match": SEEN.get(place.operation, '"0"')},
+    }
     asked["headers"]["Idempotency-Key"] = f"{place.operation}-{given}"
     body = json.loads(json.dumps(BODIES.get(place.operation)))
     if place.part == "query":

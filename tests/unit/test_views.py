@@ -73,6 +73,7 @@ MEMBERS = [
     "customer",
     "items",
     "items_origin",
+    "nomenclature",
     "payments",
     "fiscal",
     "receipt_page_url",
