@@ -59,6 +59,9 @@ from app.services.known_sources import KnownSources
 from app.services.late import Late
 from app.services.merchants import Merchants
 from app.services.missing_receipts import MissingReceipts
+from app.services.nomenclature import Nomenclature
+from app.services.nomenclature_diff import NomenclatureDiff
+from app.services.nomenclature_import import NomenclatureImport
 from app.services.notices import Notices
 from app.services.overdue import Overdue
 from app.services.pacing import Pacing
@@ -178,11 +181,15 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
         await known.remember()
         missing = MissingReceipts(database=database, catalog=catalog, intake=intake, registry=kassas)
         connected = Sources(database, catalog, sources, keys.box, policy, clock, settings.public_url or "")
+        nomenclature = Nomenclature(database, catalog, clock)
         services = Services(
             merchants=Merchants(database, catalog, clock),
             kassas=Kassas(database, catalog, drivers, keys.box, policy, clock),
             sources=connected,
             registrations=Registrations(connected, sources, http, settings.public_url),
+            nomenclature=nomenclature,
+            nomenclature_import=NomenclatureImport(database, catalog, clock, nomenclature),
+            nomenclature_diff=NomenclatureDiff(database, catalog, keys.box, intake.sales),
             access=Access(database, keys.pepper, clock.now),
             endpoints=Endpoints(
                 database,

@@ -39,6 +39,10 @@ TAGS: Final = [
     {"name": "merchants", "description": "Who sells: merchants and their branches."},
     {"name": "kassas", "description": "Connections to providers' cash registers."},
     {"name": "sources", "description": "Connections to CRMs and acquirers that report payments."},
+    {
+        "name": "nomenclature",
+        "description": "Rules from what sources send to what receipts say.",
+    },
     {"name": "api keys", "description": "Who may call."},
     {"name": "providers", "description": "What can be connected, and what each wants."},
 ]

@@ -53,7 +53,7 @@ KINDS: dict[str, Kind] = {
     "state-conflict": Kind(409, "The present state forbids it"),
     "precondition-failed": Kind(412, "The thing was changed meanwhile"),
     "payload-too-large": Kind(413, "The body is too large"),
-    "unsupported-media-type": Kind(415, "The body must be application/json"),
+    "unsupported-media-type": Kind(415, "The body is of another media type than the route takes"),
     "validation-failed": Kind(422, "The request is not valid"),
     "idempotency-key-reused": Kind(422, "Idempotency-Key came back with other content"),
     "receipt-totals-mismatch": Kind(422, "The sums do not add up"),

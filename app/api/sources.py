@@ -56,6 +56,7 @@ async def create_source(body: SourceIn, services: ServicesDep, response: Respons
             path_secret=body.path_secret,
             settlement_key_from=body.settlement_key_from,
             silent_after_hours=body.silent_after_hours,
+            unmapped=body.unmapped,
         ),
     )
     response.headers["Location"] = f"/v1/sources/{public('src', made.source.id)}"

@@ -85,6 +85,7 @@ KeyId = Annotated[UUID, *_public_id("key")]
 CorrectionId = Annotated[UUID, *_public_id("cor")]
 NotificationId = Annotated[UUID, *_public_id("ntf")]
 CorrectionBatchId = Annotated[UUID, *_public_id("cbt")]
+RuleId = Annotated[UUID, *_public_id("nom")]
 """Ids: `<prefix>_<32 hex>` outside, UUID inside. A wrong one in a path reads as 404, in a body as 422."""
 
 

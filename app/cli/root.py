@@ -15,6 +15,7 @@ from app.cli import (
     key,
     merchant,
     migrate,
+    nomenclature,
     prune,
     restored,
     simulator_process,
@@ -90,6 +91,12 @@ _sources.command("import", epilog=source_import.EXAMPLES)(source_import.import_r
 _sources.command("estimate", epilog=source.ESTIMATE_EXAMPLES)(source.estimate)
 _sources.command("kinds", epilog=source.KINDS_EXAMPLES)(source.kinds)
 app.add_typer(_sources, name="source", rich_help_panel=_SETTINGS)
+
+_nomenclature = _group("Nomenclature: rules from what sources send to what receipts say.")
+_nomenclature.command("export", epilog=nomenclature.EXPORT_EXAMPLES)(nomenclature.export)
+_nomenclature.command("import", epilog=nomenclature.IMPORT_EXAMPLES)(nomenclature.imported)
+_nomenclature.command("diff", epilog=nomenclature.DIFF_EXAMPLES)(nomenclature.diff)
+app.add_typer(_nomenclature, name="nomenclature", rich_help_panel=_SETTINGS)
 
 _keys = _group("API keys, and the keys that seal what is stored.")
 _keys.command("generate", epilog=key.GENERATE_EXAMPLES)(key.generate)

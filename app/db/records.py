@@ -45,6 +45,7 @@ class NewReceipt:
     alarm_at: datetime | None = None
     contact_fallback: bool = False
     remarks: str | None = None
+    nomenclature: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

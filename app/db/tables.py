@@ -83,6 +83,9 @@ merchants = Table(
     Column("status", Text, nullable=False, server_default=text("'active'")),
     _at(),
     _at("updated_at"),
+    Column("unmapped", Text, nullable=False, server_default=text("'default'")),
+    Column("nomenclature_version", Integer, nullable=False, server_default=text("0")),
+    _maybe_at("nomenclature_at"),
 )
 
 branches = Table(
@@ -158,6 +161,7 @@ sources = Table(
     _maybe_at("poll_failing_since"),
     Column("poll_failure", Text),
     Column("report_lane", Uuid),
+    Column("unmapped", Text),
     Index("ix_sources_merchant_id", "merchant_id"),
     Index("uq_sources_built_in", "merchant_id", unique=True, postgresql_where=text("kind = 'api'")),
 )
@@ -342,6 +346,8 @@ receipts = Table(
     _at("updated_at"),
     Column("prepayment_closed", Boolean, nullable=False, server_default=text("false")),
     _json("remarks"),
+    # By which version of which rules the lines were filled.
+    _json("nomenclature"),
     UniqueConstraint("provider_id"),
     Index("ix_receipts_merchant_id_created_at_id", "merchant_id", "created_at", "id"),
     Index("ix_receipts_chain_id", "chain_id", postgresql_where=text("chain_id IS NOT NULL")),
@@ -696,6 +702,35 @@ correction_rows = Table(
     UniqueConstraint("batch_id", "number"),
 )
 """One payment of a list; what was told of it is kept, sealed, until it is sent."""
+
+nomenclature_rules = Table(
+    "nomenclature_rules",
+    metadata,
+    Column("id", Uuid, nullable=False),
+    Column("since", Integer, nullable=False),
+    Column("until", Integer),
+    _merchant(),
+    Column("priority", Integer, nullable=False, server_default=text("0")),
+    Column("source_id", Uuid, ForeignKey("sources.id")),
+    Column("branch_id", Uuid, ForeignKey("branches.id")),
+    Column("payment_type", Text),
+    Column("sku", Text),
+    Column("pattern", Text),
+    Column("name", Text),
+    Column("payment_object", Text),
+    Column("payment_method", Text),
+    Column("vat", Text),
+    Column("measure", Text),
+    _json("agent"),
+    Column("override", Boolean, nullable=False, server_default=text("false")),
+    Column("comment", Text),
+    Column("actor", Text, nullable=False),
+    _at(),
+    _at("changed_at"),
+    PrimaryKeyConstraint("id", "since"),
+    Index("ix_nomenclature_rules_merchant_id", "merchant_id", "created_at", "id"),
+)
+"""Rules in all their versions: a set is what began by its number (`since`) and had not ended before it (`until`)."""
 
 TENANT_TABLES = tuple(
     name

@@ -90,6 +90,17 @@ HELD = (
         False,
     ),
     Cause(
+        "nomenclature_missing",
+        "No rule of the nomenclature covers what was paid for.",
+        "Ни одно правило номенклатуры не подходит к тому, за что заплатили.",
+        Who.MERCHANT,
+        "Add a rule for the listed lines (POST /v1/nomenclature); held receipts go on by themselves. Or give the lines "
+        "of this receipt with PATCH.",
+        "Добавьте правило для перечисленных строк (POST /v1/nomenclature), задержанные чеки продолжатся сами. Или "
+        "передайте строки этого чека запросом PATCH.",
+        False,
+    ),
+    Cause(
         "deadline_passed",
         "The receipt is late: it could not be made before its deadline, and certainly was never made.",
         "Чек просрочен: до срока его пробить не удалось, и он точно не пробит.",

@@ -18,8 +18,9 @@ from app.domain.basket import Adjustment
 from app.domain.event import PaymentEvent
 from app.domain.ffd import FfdEnum
 from app.domain.money import quantity_text
+from app.domain.nomenclature import Filled
 from app.domain.outcome import Accepted, Fiscalized
-from app.domain.receipt import Echo, FiscalData, Receipt
+from app.domain.receipt import Agent, Echo, FiscalData, Receipt
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -81,6 +82,28 @@ def adjustments_to_json(adjustments: Iterable[Adjustment]) -> list[Json]:
     return [_written(Adjustment, one, sparse=False) for one in adjustments]
 
 
+def agent_to_json(agent: Agent) -> Json:
+    """Agent data for storage: members without a value are left out."""
+    return _written(Agent, agent, sparse=True)
+
+
+def agent_from_json(stored: Mapping[str, Any]) -> Agent:
+    """ValueError, naming the member, when it is not what `agent_to_json` writes."""
+    agent: Agent = _decoder(Agent)(dict(stored), "agent")
+    return agent
+
+
+def filled_to_json(filled: Filled) -> Json:
+    """What rules did to a receipt's lines, for storage; null for a line that no rule filled."""
+    return _written(Filled, filled, sparse=True)
+
+
+def filled_from_json(stored: Mapping[str, Any]) -> Filled:
+    """ValueError, naming the member, when it is not what `filled_to_json` writes."""
+    filled: Filled = _decoder(Filled)(dict(stored), "nomenclature")
+    return filled
+
+
 Encode = Callable[[Any], Any]
 Decode = Callable[[Any, str], Any]
 
@@ -101,6 +124,8 @@ def _encoder(kind: Any, sparse: bool) -> Encode | None:
         return _object_encoder(kind, sparse)
     if get_origin(kind) is tuple:
         part = _encoder(get_args(kind)[0], sparse)
+        if part is not None and _without_none(get_args(kind)[0])[1]:
+            part = partial(_write_or_none, part)
         return list if part is None else partial(_write_list, part)
     if kind is Decimal:
         return quantity_text
@@ -113,6 +138,10 @@ def _encoder(kind: Any, sparse: bool) -> Encode | None:
     if isinstance(kind, type) and issubclass(kind, Enum):
         return attrgetter("value")
     return None
+
+
+def _write_or_none(part: Encode, value: Any) -> Any:
+    return None if value is None else part(value)
 
 
 def _write_list(part: Encode, value: Iterable[Any]) -> list[Any]:

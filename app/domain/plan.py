@@ -8,6 +8,7 @@ from app.domain.basket import Adjustment
 from app.domain.causes import Who
 from app.domain.errors import Finding
 from app.domain.event import PaymentEvent
+from app.domain.nomenclature import Filled
 from app.domain.receipt import Receipt
 
 
@@ -23,6 +24,7 @@ class HeldReason(StrEnum):
     SETTLEMENT_EXCEEDS_PREPAYMENT = "settlement_exceeds_prepayment"
     CONTACT_MISSING = "contact_missing"
     SETTLEMENT_CONFLICT = "settlement_conflict"
+    NOMENCLATURE_MISSING = "nomenclature_missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +57,17 @@ class Held:
 class Planned:
     """Receipts ready to be sent, in order. No receipts: nothing has to be printed, `notes` says why.
 
-    `items_origin` says where the lines came from: `event`, what the source called it, `default` (a configured name),
-    `sale` (copied from the sale) or `spread` (a sum laid over the sale's lines). `notes` are "code" or "code: where
-    details", with a code of `remarks.py`; `adjustments` say how lines of the event became lines of the receipt.
+    `items_origin` says where the lines came from: `event`, what the source called it, `person` (typed by one),
+    `nomenclature` (a rule named one of them), `default` (a configured name), `sale` (copied from the sale) or `spread`
+    (a sum laid over the sale's lines). `notes` are "code" or "code: where details", with a code of `remarks.py`;
+    `adjustments` say how lines of the event became lines of the receipt; `filled` is what rules did to the lines.
     """
 
     receipts: tuple[Receipt, ...]
     items_origin: str
     notes: tuple[str, ...] = ()
     adjustments: tuple[Adjustment, ...] = ()
+    filled: Filled | None = None
 
 
 @dataclass(frozen=True, slots=True)

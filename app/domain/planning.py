@@ -6,13 +6,14 @@ receipt is held with the list of what is missing. A report that contradicts itse
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 
-from app.domain.basket import Adjustment, NetLine, ZeroLines, free_lines, net_lines
+from app.domain.basket import Adjustment, NetLine, free_lines, net_lines
 from app.domain.basket_lines import lay_out
 from app.domain.causes import Who
+from app.domain.defaults import Defaults, merge
 from app.domain.errors import Finding
 from app.domain.event import EventItem, PaymentEvent
 from app.domain.ffd import (
@@ -27,10 +28,12 @@ from app.domain.ffd import (
 from app.domain.fitting import NAME_LIMIT, name_note, sold
 from app.domain.limits import DriverLimits
 from app.domain.money import roubles
+from app.domain.nomenclature import Matcher
 from app.domain.plan import Held, HeldReason, Missing, Plan, Planned, Refused, unanswered
 from app.domain.rates import for_method
 from app.domain.reading import item_findings, money_findings, parse_member, parse_payments, untracked
 from app.domain.receipt import Customer, Item, Payment, Receipt
+from app.domain.ruled_lines import RuledLines
 from app.domain.rules import OF_SUMS, contact_usable, findings
 from app.domain.text import fit
 from app.domain.vat import VatRate, in_force
@@ -53,21 +56,9 @@ _ITEM = re.compile(r"#/items/([0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Defaults:
-    """What a source, branch or kassa answers when the event is silent; None is no answer."""
-
-    vat: VatRate | None = None
-    payment_method: PaymentMethod | None = None
-    payment_object: PaymentObject | None = None
-    measure: Measure | None = None
-    item_name: str | None = None
-    taxation: Taxation | None = None
-    zero_lines: ZeroLines | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class PlanSettings:
-    """What planning needs to know of the kassa that will print; `defaults` are already merged."""
+    """What planning needs to know of the kassa that will print; `defaults` are already merged, `nomenclature` are the
+    rules that go before them (None: there are none)."""
 
     kassa_id: str
     ffd: FfdVersion
@@ -78,25 +69,18 @@ class PlanSettings:
     defaults: Defaults
     fallback_contact: Customer | None
     limits: DriverLimits = field(default_factory=DriverLimits)
-
-
-def merge(*levels: Defaults) -> Defaults:
-    """The first answer wins, member by member: source, then branch, then kassa."""
-    answers = {
-        each.name: next((value for level in levels if (value := getattr(level, each.name)) is not None), None)
-        for each in fields(Defaults)
-    }
-    return Defaults(**answers)
+    nomenclature: Matcher | None = field(default=None, compare=False)
 
 
 def plan_sale(event: PaymentEvent, settings: PlanSettings | None, today: date) -> Plan:
     """The receipt of a payment, or what hinders it. `today` is the local date of the settlement.
 
-    Each member of a line is the event's own, else the settings'. The payment method is the line's own (the source
-    knows this line), else what `delivered` says (a fact about this payment): true is full_payment; false is the
-    settings' kind of prepayment, else full_prepayment. Only then comes the settings' method (a habit). A rate that
-    came from the settings takes the form which the method wants (vat22 → vat122 for a prepayment); a rate that the
-    source named is kept and judged. A fault of the settings holds the receipt, a fault of the report refuses it.
+    Each member of a line is the event's own, else that of the rule of the nomenclature which covers the line, else the
+    settings'; only the name is the rule's first. The payment method is the line's own (the source knows this line),
+    else what `delivered` says (a fact about this payment): true is full_payment; false is the rule's or the settings'
+    kind of prepayment, else full_prepayment. Only then comes the method of rule and settings (a habit). A rate that
+    came from them takes the form which the method wants (vat22 → vat122 for a prepayment); a rate that the source
+    named is kept and judged. A fault of rule or settings holds the receipt, a fault of the report refuses it.
     """
     refusals = [*money_findings(event), *item_findings(event)]
     if settings is None:
@@ -129,6 +113,7 @@ class _Draft:
         self._origin_of: list[int] = []
         self._likes: list[Item] = []
         self._adjustments: list[Adjustment] = []
+        self._rules = RuledLines(settings.nomenclature, event)
 
     def plan(self) -> Plan:
         event, settings = self._event, self._settings
@@ -145,7 +130,7 @@ class _Draft:
             draft = self._receipt(known, tuple(self._likes), payments, customer)
             return Refused(tuple(dict.fromkeys([*self._refusals, *self._rest(draft)])))
         if self._missing or taxation is None:
-            return Held(HeldReason.DATA_MISSING, tuple(self._missing))
+            return self._held()
         return self._judged(self._receipt(taxation, tuple(items), payments, customer))
 
     def _receipt(
@@ -166,14 +151,41 @@ class _Draft:
 
     def _judged(self, receipt: Receipt) -> Plan:
         found = [self._repointed(each) for each in findings(receipt, self._today, self._settings.limits)]
-        ours = [each for each in found if each.rule == "place_missing"]
+        ours = {each: gap for each in found if (gap := self._fault_of_ours(each)) is not None}
         if theirs := [each for each in found if each not in ours]:
             return Refused(tuple(dict.fromkeys(theirs)))
         if ours:
-            gaps = tuple(Missing("place", each.pointer, each.detail, each.detail_ru, Who.OPERATOR) for each in ours)
-            return Held(HeldReason.DATA_MISSING, gaps)
+            return Held(HeldReason.DATA_MISSING, tuple(dict.fromkeys(ours.values())))
         origin = (self._event.items_origin or "event") if self._event.items else "default"
-        return Planned((receipt,), origin, tuple(self._notes), tuple(self._adjustments))
+        if self._rules.named:
+            origin = "nomenclature"
+        filled = self._rules.filled(self._origin_of)
+        return Planned((receipt,), origin, tuple(self._notes), tuple(self._adjustments), filled)
+
+    def _held(self) -> Held:
+        unmapped = all(each.field == "nomenclature" for each in self._missing)
+        return Held(
+            HeldReason.NOMENCLATURE_MISSING if unmapped and self._missing else HeldReason.DATA_MISSING,
+            tuple(self._missing),
+        )
+
+    def _fault_of_ours(self, finding: Finding) -> Missing | None:
+        """What settings or a rule did wrong is missing; None: the report is to blame."""
+        if finding.rule == "place_missing":
+            return Missing("place", finding.pointer, finding.detail, finding.detail_ru, Who.OPERATOR)
+        return self._rules.fault(finding)
+
+    def _ruled(self, index: int, pointer: str, item: EventItem) -> tuple[EventItem, Defaults] | None:
+        """The line as its rule wants it, and what answers for the rest; None: no rule covers it, and one must."""
+        found = self._rules.line(index, pointer, item, self._defaults)
+        match found:
+            case Missing():
+                self._missing.append(found)
+            case Finding():
+                self._refusals.append(found)
+            case _:
+                return found
+        return None
 
     def _rest(self, draft: Receipt) -> Iterator[Finding]:
         """What else is wrong with a report that is refused already, so that its sender mends everything at once.
@@ -226,15 +238,19 @@ class _Draft:
     def _like(self, index: int, item: EventItem) -> Item | None:
         """The line with everything but its final sum; None when something is missing or cannot be read."""
         pointer = f"#/items/{index}"
+        ruled = self._ruled(index, pointer, item)
+        if ruled is None:
+            return None
+        item, answers = ruled
         name, changes = fit(item.name, NAME_LIMIT)
         if changes:
             self._notes.append(name_note(pointer, changes))
         if not name:
             self._lack("name", f"{pointer}/name", "The line has no printable name.", "У строки нет наименования.")
-        method = self._method(f"{pointer}/payment_method", item.payment_method)
-        vat = self._vat(f"{pointer}/vat", item.vat, method)
-        thing = self._object(f"{pointer}/payment_object", item.payment_object)
-        measure = self._measure(f"{pointer}/measure", item.measure, item.quantity)
+        method = self._method(f"{pointer}/payment_method", item.payment_method, answers.payment_method)
+        vat = self._vat(f"{pointer}/vat", item.vat, method, answers.vat)
+        thing = self._object(f"{pointer}/payment_object", item.payment_object, answers.payment_object)
+        measure = self._measure(f"{pointer}/measure", item.measure, item.quantity, answers.measure)
         if not name or method is None or vat is None or thing is None or measure is None:
             return None
         return Item(
@@ -255,27 +271,32 @@ class _Draft:
         )
 
     def _default_item(self) -> list[Item]:
-        called = self._defaults.item_name or self._event.description or ""
+        amount = self._event.amount
+        said = EventItem(self._event.description or "", Decimal(1), amount, amount)
+        ruled = self._ruled(0, "#/items", said)
+        if ruled is None:
+            return []
+        said, answers = ruled
+        called = answers.item_name or said.name
         name, changes = fit(called, NAME_LIMIT)
         if not name:
             self._lack("items", "#/items", "Nothing says what was paid for.", "Не сказано, за что оплата.")
         elif changes:
             self._notes.append(name_note("#/items", changes))
-        method = self._method("#/items/0/payment_method", None)
-        vat = self._vat("#/items/0/vat", None, method)
-        thing = self._object("#/items/0/payment_object", None)
+        method = self._method("#/items/0/payment_method", said.payment_method, answers.payment_method)
+        vat = self._vat("#/items/0/vat", None, method, answers.vat)
+        thing = self._object("#/items/0/payment_object", None, answers.payment_object)
         if not name or method is None or vat is None or thing is None:
             return []
         self._origin_of = [0]
         if self._event.discount or self._event.discounts:
             self._notes.append("discount_without_lines")
-        amount, measure = self._event.amount, self._measure("#/items/0/measure", None, Decimal(1)) or Measure.PIECE
-        return [Item(name, amount, Decimal(1), amount, vat, method, thing, measure)]
+        measure = self._measure("#/items/0/measure", None, Decimal(1), answers.measure) or Measure.PIECE
+        return [Item(name, amount, Decimal(1), amount, vat, method, thing, measure, agent=said.agent)]
 
-    def _method(self, pointer: str, given: str | None) -> PaymentMethod | None:
+    def _method(self, pointer: str, given: str | None, habit: PaymentMethod | None) -> PaymentMethod | None:
         if given is not None:
             return parse_member(PaymentMethod, given, pointer, 1214, self._refusals)
-        habit = self._defaults.payment_method
         if self._event.delivered is True:
             return PaymentMethod.FULL_PAYMENT
         if self._event.delivered is False:
@@ -289,10 +310,11 @@ class _Draft:
             )
         return habit
 
-    def _vat(self, pointer: str, given: str | None, method: PaymentMethod | None) -> VatRate | None:
+    def _vat(
+        self, pointer: str, given: str | None, method: PaymentMethod | None, rate: VatRate | None
+    ) -> VatRate | None:
         if given is not None:
             return parse_member(VatRate, given, pointer, 1199, self._refusals)
-        rate = self._defaults.vat
         if rate is None:
             self._lack("vat", pointer, "Nothing says which VAT rate applies.", "Не указана ставка НДС.")
             return None
@@ -311,23 +333,23 @@ class _Draft:
             self._notes.append(f"vat_by_method: {pointer} {rate.code} -> {formed.code}")
         return formed
 
-    def _object(self, pointer: str, given: str | None) -> PaymentObject | None:
+    def _object(self, pointer: str, given: str | None, habit: PaymentObject | None) -> PaymentObject | None:
         if given is not None:
             return parse_member(PaymentObject, given, pointer, 1212, self._refusals)
-        if self._defaults.payment_object is None:
+        if habit is None:
             self._lack(
                 "payment_object",
                 pointer,
                 "Nothing says whether goods, a service or something else was paid for.",
                 "Не указан предмет расчёта: товар, услуга или иное.",
             )
-        return self._defaults.payment_object
+        return habit
 
-    def _measure(self, pointer: str, given: str | None, quantity: Decimal) -> Measure | None:
+    def _measure(self, pointer: str, given: str | None, quantity: Decimal, habit: Measure | None) -> Measure | None:
         if given is not None:
             return parse_member(Measure, given, pointer, 2108, self._refusals)
-        if self._defaults.measure is not None:
-            return self._defaults.measure
+        if habit is not None:
+            return habit
         if quantity.is_finite() and quantity == quantity.to_integral_value():
             if self._settings.ffd is FfdVersion.V1_2 and _MEASURE_DEFAULTED not in self._notes:
                 self._notes.append(_MEASURE_DEFAULTED)

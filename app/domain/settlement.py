@@ -4,7 +4,7 @@ The closing carries full_payment, is paid by offset of the prepayment (tag 1215)
 service: 20/120 of 2025 closes with 22 % in 2026 (FNS letter АБ-4-20/11248@). Never more is closed than is open.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
@@ -31,6 +31,12 @@ _OF_THE_GOODS = frozenset({VatRate.VAT10, VatRate.VAT110, VatRate.VAT0})
 """Rates that belong to the goods, whatever regime the seller is under."""
 
 
+Rates = Mapping[tuple[str | None, str], VatRate]
+"""Rates that belong to prepaid lines by a rule of the nomenclature, by their sku and printed name."""
+
+_NO_RATES: Rates = {}
+
+
 def open_amount(sale: Receipt, already_settled: Sequence[Receipt], already_refunded: Sequence[Receipt]) -> int:
     """Kopecks of a prepayment that are neither closed nor returned."""
     return _open(sale, already_settled, already_refunded).left
@@ -48,19 +54,20 @@ def settlement_receipt(
     limits: DriverLimits = ANY_DRIVER,
     moved: Sequence[Receipt] = (),
     moved_back: int = 0,
+    rates: Rates = _NO_RATES,
 ) -> Plan:
     """The closing receipt of a prepayment, or what hinders it; a sale without prepaid lines needs none.
 
     `today` is the local day of the service. `vat_on_service_day` is the rate of the merchant's regime on that day;
     pass None when the sale's rates were named by its source. It never replaces 10 % and 0 %, which belong to the
-    goods; a rate named by this event wins. Without lines in the event everything open is closed as it was prepaid,
-    or a part of it in proportion; an advance is closed under `defaults` (it was paid for nothing known yet).
-    Of `already_refunded` only what went back as a prepayment counts; a return of what was given opens nothing. `moved`
-    is what other payments offset of it already (`Ledger.of_sale`). Money paid now is not part of a closing: it is a
-    payment of its own, with its lines and `prepaid` among its payments.
+    goods, nor those of `rates`; a rate named by this event wins. Without lines in the event everything open is closed
+    as it was prepaid, or a part of it in proportion; an advance is closed under `defaults` (it was paid for nothing
+    known yet). Of `already_refunded` only what went back as a prepayment counts; a return of what was given opens
+    nothing. `moved` is what other payments offset of it already (`Ledger.of_sale`). Money paid now is not part of a
+    closing: it is a payment of its own, with its lines and `prepaid` among its payments.
     """
     ledger = _open(sale, already_settled, already_refunded, moved, moved_back)
-    return _settled(event, [ledger], sale, today, vat_on_service_day, defaults or Defaults(), limits)
+    return _settled(event, [ledger], sale, today, vat_on_service_day, defaults or Defaults(), limits, rates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +102,7 @@ def order_settlement(
     *,
     defaults: Defaults | None = None,
     limits: DriverLimits = ANY_DRIVER,
+    rates: Rates = _NO_RATES,
 ) -> OrderClosing:
     """One closing receipt for a shipment of an order that was prepaid in several payments, oldest first.
 
@@ -106,7 +114,7 @@ def order_settlement(
         raise ValueError("an order without payments has nothing to close")
     ledgers = [each.open for each in payments]
     newest = payments[-1].sale
-    plan = _settled(event, ledgers, newest, today, vat_on_service_day, defaults or Defaults(), limits)
+    plan = _settled(event, ledgers, newest, today, vat_on_service_day, defaults or Defaults(), limits, rates)
     if not isinstance(plan, Planned) or not plan.receipts:
         return OrderClosing(plan)
     drawn: list[list[Item]] = [[] for _ in ledgers]
@@ -141,6 +149,7 @@ def _settled(
     vat: VatRate | None,
     defaults: Defaults,
     limits: DriverLimits,
+    rates: Rates,
 ) -> Plan:
     refusals = [*money_findings(event), *item_findings(event)]
     payments = parse_payments(event, PaymentKind.PREPAID, refusals)
@@ -149,7 +158,7 @@ def _settled(
     left = sum(ledger.left for ledger in ledgers)
     if not any(ledger.lines for ledger in ledgers) and not refusals:
         return Planned((), "sale", ("not_a_prepayment",))
-    closing = _Closing(event, today, vat, defaults, refusals)
+    closing = _Closing(event, today, vat, defaults, refusals, rates)
     if not refusals and event.amount > left:
         return _exceeds(event.amount, left)
     lines, origin = closing.lines(ledgers)
@@ -217,12 +226,19 @@ class _Closing:
     """The lines of a closing in the making: collects refusals and gaps, so that all are reported at once."""
 
     def __init__(
-        self, event: PaymentEvent, today: date, vat: VatRate | None, defaults: Defaults, refusals: list[Finding]
+        self,
+        event: PaymentEvent,
+        today: date,
+        vat: VatRate | None,
+        defaults: Defaults,
+        refusals: list[Finding],
+        rates: Rates,
     ) -> None:
         self._event = event
         self._today = today
         self._vat = vat
         self._defaults = defaults
+        self._rates = rates
         self.refusals = refusals
         self.unfound: list[Missing] = []
         self.missing: dict[Missing, None] = {}
@@ -279,7 +295,7 @@ class _Closing:
         if not name:
             detail, detail_ru = "The line has no printable name.", "У строки нет наименования."
             self.missing[Missing("name", f"{pointer}/name", detail, detail_ru)] = None
-        vat: VatRate | None = self._rate(prepaid.vat)
+        vat: VatRate | None = self._rate(prepaid)
         if item.vat is not None:
             vat = parse_member(VatRate, item.vat, f"{pointer}/vat", 1199, self.refusals)
         thing: PaymentObject | None = prepaid.payment_object
@@ -322,7 +338,7 @@ class _Closing:
         return replace(
             prepaid,
             name=name,
-            vat=self._rate(prepaid.vat),
+            vat=self._rate(prepaid),
             payment_method=PaymentMethod.FULL_PAYMENT,
             payment_object=thing,
             marking=prepaid.marking and sold(prepaid.marking, prepaid.measure, PaymentMethod.FULL_PAYMENT),
@@ -335,8 +351,12 @@ class _Closing:
             self.missing[Missing("payment_object", pointer, detail, detail_ru)] = None
         return self._defaults.payment_object
 
-    def _rate(self, prepaid: VatRate) -> VatRate:
-        of_day = prepaid if self._vat is None or prepaid in _OF_THE_GOODS else self._vat
+    def _rate(self, prepaid: Item) -> VatRate:
+        ruled = self._rates.get((prepaid.sku, prepaid.name))
+        if ruled is not None:
+            of_day = ruled
+        else:
+            of_day = prepaid.vat if self._vat is None or prepaid.vat in _OF_THE_GOODS else self._vat
         return succeeding(straight(of_day), self._today)
 
 

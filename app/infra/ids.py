@@ -10,7 +10,9 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-Prefix = Literal["mer", "brn", "kas", "src", "evt", "rcpt", "att", "msg", "whe", "dlv", "key", "cor", "cbt", "ntf"]
+Prefix = Literal[
+    "mer", "brn", "kas", "src", "evt", "rcpt", "att", "msg", "whe", "dlv", "key", "cor", "cbt", "ntf", "nom"
+]
 
 PREFIXES: Final[dict[Prefix, str]] = {
     "mer": "merchant",
@@ -27,6 +29,7 @@ PREFIXES: Final[dict[Prefix, str]] = {
     "cor": "correction",
     "cbt": "correction batch",
     "ntf": "notification",
+    "nom": "nomenclature rule",
 }
 """Prefix of a public id → what it names, in the words of the documentation."""
 

@@ -101,6 +101,7 @@ WITH e AS (
     .replace("r.failure", "r.failure::jsonb")
     .replace("r.metadata", "r.metadata::jsonb")
     .replace("r.remarks", "r.remarks::jsonb")
+    .replace("r.nomenclature", "r.nomenclature::jsonb")
 }, p.chain, r.created_at
   FROM r JOIN placed p ON p.id = r.event_id AND p.stands = p.status
   RETURNING id, merchant_id, source_id, event_id, kassa_id, chain_id, version, status, failure, remarks, created_at

@@ -18,7 +18,29 @@ WITH again AS (
 SELECT pg_notify('{CHANNEL}', '') WHERE EXISTS (SELECT 1 FROM again)
 """)
 
+# A process believes settings for some seconds: what another one held under the old rules, just after they changed, was
+# not there to be planned again.
+_REPLAN_LATE = text(f"""
+WITH again AS (
+  INSERT INTO jobs (id, kind, lane, chain, ref, run_at)
+  SELECT kassa_uuid7(), {int(JobKind.PLAN)}, e.source_id, e.chain_id, e.id, kassa_now()
+  FROM merchants m
+  JOIN receipts r ON r.merchant_id = m.id AND r.status = 'held'
+    AND r.created_at BETWEEN m.nomenclature_at - interval '30 seconds' AND m.nomenclature_at + interval '30 seconds'
+  JOIN events e ON e.id = r.event_id
+  WHERE m.nomenclature_at > kassa_now() - interval '5 minutes' AND e.type = 'payment.succeeded'
+  ORDER BY e.id
+  ON CONFLICT (ref) DO NOTHING RETURNING id
+)
+SELECT pg_notify('{CHANNEL}', '') WHERE EXISTS (SELECT 1 FROM again)
+""")
+
 
 async def replan_held(tx: Tx, merchant_id: UUID) -> None:
     """A plan job for each held payment of a merchant; they go on by themselves."""
     await tx.execute(_REPLAN, {"merchant": merchant_id})
+
+
+async def replan_held_late(tx: Tx) -> None:
+    """The same for payments of all merchants that were held around the moment at which their nomenclature changed."""
+    await tx.execute(_REPLAN_LATE)

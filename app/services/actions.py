@@ -20,6 +20,7 @@ from app.domain.ffd import Operation
 from app.domain.identity import provider_id
 from app.domain.lifecycle import Happening, IllegalTransition, MessageType, Status, Step, allowed, step
 from app.domain.money import roubles
+from app.domain.nomenclature import PERSON
 from app.domain.plan import Held, Planned, Refused
 from app.domain.qr import qr_text
 from app.domain.receipt import Customer, FiscalData
@@ -376,7 +377,11 @@ class Actions:
         """A receipt made by hand, through the same pipeline and checks; its identity is its Idempotency-Key."""
         source_id = await self._intake.source_of(principal, merchant_id, None)
         answer = await self._intake.accept(
-            merchant_id, source_id, manual_event(event, key), principal.actor, shape=manual_shape(operation)
+            merchant_id,
+            source_id,
+            manual_event(event, key),
+            principal.actor,
+            shape=manual_shape(operation),
         )
         return answer.event_id
 
@@ -482,6 +487,8 @@ def _changed(before: PaymentEvent, changes: dict[str, Any]) -> PaymentEvent:
             stored.pop(name, None)
         else:
             stored[name] = value
+    if changes.get("items"):
+        stored["items_origin"] = PERSON
     return event_from_json(json.loads(json.dumps(stored)))
 
 

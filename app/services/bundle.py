@@ -17,6 +17,9 @@ from app.services.kassas import Kassas
 from app.services.late import Late
 from app.services.merchants import Merchants
 from app.services.missing_receipts import MissingReceipts
+from app.services.nomenclature import Nomenclature
+from app.services.nomenclature_diff import NomenclatureDiff
+from app.services.nomenclature_import import NomenclatureImport
 from app.services.notices import Notices
 from app.services.prepayments import Prepayments
 from app.services.previews import Previews
@@ -36,6 +39,9 @@ class Services:
     kassas: Kassas
     sources: Sources
     registrations: Registrations
+    nomenclature: Nomenclature
+    nomenclature_import: NomenclatureImport
+    nomenclature_diff: NomenclatureDiff
     access: Access
     endpoints: Endpoints
     providers: Providers

@@ -6,14 +6,15 @@ from datetime import date
 from app.domain.errors import Invalid
 from app.domain.event import EventType, PaymentEvent
 from app.domain.ffd import Operation
+from app.domain.nomenclature import PERSON
 from app.domain.receipt import CorrectionBasis, Receipt
 from app.domain.rules import findings
 from app.services.sales import Shape
 
 
 def manual_event(event: PaymentEvent, key: str) -> PaymentEvent:
-    """The event that stands for a receipt made by hand; its identity is its key."""
-    return replace(event, type=EventType.PAYMENT_SUCCEEDED, external_id=f"manual:{key}")
+    """The event that stands for a receipt made by hand; its identity is its key, its lines are a person's."""
+    return replace(event, type=EventType.PAYMENT_SUCCEEDED, external_id=f"manual:{key}", items_origin=PERSON)
 
 
 def manual_shape(operation: Operation) -> Shape:

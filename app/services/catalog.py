@@ -4,10 +4,13 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from app.db import merchant_settings
+from app.db.repos import nomenclature
 from app.db.repos.settings import BranchRow, KassaRow, SourceRow
 from app.db.unit_of_work import Database
 from app.domain.errors import NotFound
+from app.domain.nomenclature import RuleSet, Unmapped
 from app.domain.planning import PlanSettings
+from app.services.nomenclature_rules import rule_of
 from app.services.remembered import Remembered
 
 
@@ -22,6 +25,9 @@ class MerchantSettings:
     kassas: dict[UUID, KassaRow]
     branches: dict[UUID, BranchRow]
     sources: dict[UUID, SourceRow]
+    unmapped: Unmapped = Unmapped.DEFAULT
+    rules: RuleSet | None = None
+    """The nomenclature; None where there never was a rule."""
     compiled: dict[tuple[UUID, UUID | None, UUID], PlanSettings] = field(default_factory=dict, compare=False)
     """What `sales.py` made of them, by source, branch and kassa; lives and dies with these settings."""
 
@@ -47,12 +53,19 @@ class MerchantSettings:
         return active[0] if len(active) == 1 else None
 
 
+_RULES_SECONDS = 3600.0
+
+
 class Catalog:
-    """Merchants' settings by id. A change made through this process is seen at once, through another within the age."""
+    """Merchants' settings by id. A change made through this process is seen at once, through another within the age.
+
+    Rules of the nomenclature are read again only when their version is another: a set may have thousands.
+    """
 
     def __init__(self, database: Database, *, seconds: float = 3.0) -> None:
         self._database = database
         self._known: Remembered[UUID, MerchantSettings] = Remembered(seconds)
+        self._rules: Remembered[UUID, RuleSet] = Remembered(_RULES_SECONDS, most=1000)
 
     async def merchant(self, merchant_id: UUID, *, fresh: bool = False) -> MerchantSettings:
         """Settings not older than the cache's age, or, with `fresh`, as they are now. NotFound for an unknown merchant.
@@ -82,4 +95,18 @@ class Catalog:
             kassas={one.id: one for one in found.kassas},
             branches={one.id: one for one in found.branches},
             sources={one.id: one for one in found.sources},
+            unmapped=Unmapped(found.merchant.unmapped),
+            rules=await self._rules_of(merchant_id, found.merchant.nomenclature_version),
         )
+
+    async def _rules_of(self, merchant_id: UUID, version: int) -> RuleSet | None:
+        """Compiled once per version; a merchant without rules costs no statement."""
+        if not version:
+            return None
+        rules = self._rules.peek(merchant_id)
+        if rules is None or rules.version != version:
+            async with self._database.pipeline() as tx:
+                read = await nomenclature.of_version(tx, merchant_id, version)
+            rules = RuleSet(version, map(rule_of, read))
+        self._rules.put(merchant_id, rules)
+        return rules

@@ -10,6 +10,7 @@ from app.domain.correction import Case, with_rate
 from app.domain.errors import Finding, Invalid
 from app.domain.event import EventItem, EventPayment, EventType, PaymentEvent
 from app.domain.ffd import CorrectionKind, PaymentKind, Taxation
+from app.domain.nomenclature import PERSON
 from app.domain.plan import Held, Planned, Refused
 from app.domain.receipt import FiscalData, Item, Payment, Receipt
 from app.domain.vat import VatRate
@@ -83,6 +84,7 @@ def _from_lines(
         occurred_at=moment,
         customer=before.customer,
         items=ask.items,
+        items_origin=PERSON,
         payments=ask.payments,
         taxation=ask.taxation or before.taxation.code,
     )

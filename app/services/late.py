@@ -107,7 +107,7 @@ class Late:
         day = date.fromisoformat((row.correction_draft or {})["corrected_date"])
         shaped = replace(receipt, correction=CorrectionBasis(CorrectionKind.SELF, day, None))
         self._must_be_possible(row, shaped, day, settings)
-        after = filled_row(after, shaped, row.items_origin or "event")
+        after = filled_row(after, shaped, row.items_origin or "event").changed(nomenclature=row.nomenclature)
         if row.marks:
             event = None if row.event_id is None else await planned.of_merchant(tx, row.merchant_id, row.event_id)
             if event is None:

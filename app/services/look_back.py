@@ -30,6 +30,7 @@ from app.infra.ids import new_id
 from app.services.catalog import MerchantSettings
 from app.services.customers import open_event
 from app.services.look_back_missing import KASSA_OFF, NO_KASSA, ORIGINAL_DIFFERS, ORIGINAL_ITEMS
+from app.services.look_back_rules import rates_by_rule, retold, ruled_row
 from app.services.offsets import Offsets, by_offset
 from app.services.sales import Sales, local_date
 from app.services.sold import Sold, printed, sold_in
@@ -196,6 +197,8 @@ class LookBack:
         offset_of_it, back_again = moved(story, besides=event.id)
         today = local_date(payload.occurred_at, receipt.timezone)
         compiled = self._sales.plan_settings(settings, source, branch, kassa)
+        ruled = ruled_row([sold.row, *story.rows])
+        payload = retold(payload, ruled, compiled.nomenclature, today)
         if payload.type is EventType.REFUND_SUCCEEDED:
             plan = refund_receipt(
                 payload,
@@ -222,6 +225,7 @@ class LookBack:
                 limits=compiled.limits,
                 moved=offset_of_it,
                 moved_back=back_again,
+                rates=rates_by_rule(ruled, compiled.nomenclature),
             )
         return Draft(plan, kassa, branch, original=told)
 
@@ -258,13 +262,16 @@ class LookBack:
             )
             for story, sold in payments
         ]
+        today = local_date(payload.occurred_at, receipt.timezone)
+        ruled = [row for story, sold in payments for row in ruled_row([sold.row, *story.rows])]
         made = order_settlement(
-            payload,
+            retold(payload, ruled, compiled.nomenclature, today),
             prepaid,
-            local_date(payload.occurred_at, receipt.timezone),
+            today,
             None if any(named) else compiled.defaults.vat,
             defaults=compiled.defaults,
             limits=compiled.limits,
+            rates=rates_by_rule(ruled, compiled.nomenclature),
         )
         drawn = {story.chain.id: lines for (story, _), lines in zip(payments, made.drawn, strict=False) if lines}
         return Draft(made.plan, kassa, branch, drawn)
@@ -293,7 +300,8 @@ class LookBack:
             items=told.items,
             taxation=payload.taxation,
         )
-        asked = replace(compiled, defaults=replace(compiled.defaults, vat=None, payment_method=None))
+        silent = replace(compiled.defaults, vat=None, payment_method=None)
+        asked = replace(compiled, defaults=silent, nomenclature=None)
         match plan_sale(sale, asked, local_date(told.at, compiled.timezone)):
             case Planned(receipts=(receipt, *_)):
                 return Sold(receipt, kassa.id, branch.id if branch else None)

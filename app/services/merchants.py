@@ -7,7 +7,7 @@ from uuid import UUID
 from stdnum.exceptions import InvalidChecksum, ValidationError
 from stdnum.ru import inn as russian_inn
 
-from app.db.repos import audit, kassas, sources
+from app.db.repos import audit, kassas, nomenclature, sources
 from app.db.repos import merchants as repo
 from app.db.repos.paging import Position
 from app.db.repos.settings import BranchRow, MerchantRow, merchant
@@ -61,7 +61,7 @@ class Merchants:
             return _found(await merchant(tx, merchant_id))
 
     async def change(self, actor: str, merchant_id: UUID, changes: Mapping[str, Any]) -> MerchantRow:
-        """Of `name`, `inn`, `status` (active, suspended) those that are given.
+        """Of `name`, `inn`, `status` (active, suspended), `unmapped` those that are given.
 
         Conflict for another INN once a kassa was used: its receipts are the old INN's.
         """
@@ -76,6 +76,9 @@ class Merchants:
                         current_state="used",
                     )
             after = _found(await repo.update_merchant(tx, merchant_id, values)) if values else before
+            if "unmapped" in values:
+                await nomenclature.policy_changed(tx, merchant_id)
+                await replan_held(tx, merchant_id)
             await audit.record(
                 tx,
                 actor,

@@ -139,7 +139,7 @@ class MissingReceipts:
         ignored = self._intake.sales.ignored(source, kassa, event)
         if ignored is not None:
             raise Invalid("this source makes no receipts for this payment", (_ignored(ignored),))
-        match self._intake.sales.plan(settings, source, branch, kassa, event):
+        match self._intake.sales.plan(settings, source, branch, kassa, event, lenient=True):
             case Planned(receipts=(receipt, *_)) if kassa is not None:
                 return self._missing_plan(receipt, operation, basis, self.means(kassa), today), kassa
             case Refused(findings=findings):

@@ -7,11 +7,12 @@ from uuid import UUID
 from app.db.records import NewReceipt
 from app.db.repos.receipts import ReceiptRow
 from app.db.repos.settings import BranchRow, KassaRow, SourceRow
-from app.domain.codec import adjustments_to_json, fiscal_from_json, receipt_to_json
+from app.domain.codec import adjustments_to_json, filled_to_json, fiscal_from_json, receipt_to_json
 from app.domain.event import EventType, PaymentEvent
 from app.domain.ffd import Operation
 from app.domain.identity import provider_id
 from app.domain.lifecycle import Status
+from app.domain.nomenclature import Filled
 from app.domain.plan import CONTACT_FALLBACK, Held, Plan, Planned, Refused
 from app.domain.receipt import Customer, FiscalData, Receipt
 from app.infra.compact_json import json_text
@@ -35,7 +36,7 @@ def rows_of(
     """The receipts of a plan as they will be stored; a hold is one receipt that waits for its data. `times` are what
     the deadline clock says."""
     match plan:
-        case Planned(receipts=receipts, items_origin=origin):
+        case Planned(receipts=receipts, items_origin=origin, filled=filled):
             known = {**times, **_noted(plan)}
             return [
                 blank_row(
@@ -48,7 +49,7 @@ def rows_of(
                     number,
                     at,
                     **known,
-                    **_filling(receipt, origin),
+                    **_filling(receipt, origin, filled),
                 )
                 for number, receipt in enumerate(receipts, start=1)
             ]
@@ -132,10 +133,10 @@ def blank_row(
 
 
 def filled_row(row: ReceiptRow, receipt: Receipt, origin: str, plan: Planned | None = None) -> ReceiptRow:
-    """The row with its document and what its plan noted; the buyer is kept apart, sealed. Without a plan the notes
-    stay."""
+    """The row with its document, what its plan noted and what rules did to its lines; the buyer is kept apart, sealed.
+    Without a plan the notes stay."""
     noted = {} if plan is None else _noted(plan)
-    return row.changed(**_filling(receipt, origin), **noted)
+    return row.changed(**_filling(receipt, origin, None if plan is None else plan.filled), **noted)
 
 
 def _noted(plan: Planned) -> dict[str, Any]:
@@ -152,7 +153,7 @@ def fiscal_of(row: ReceiptRow) -> FiscalData | None:
     return fiscal_from_json({name: value for name, value in row.fiscal.items() if name != "qr"})
 
 
-def _filling(receipt: Receipt, origin: str) -> dict[str, Any]:
+def _filling(receipt: Receipt, origin: str, filled: Filled | None) -> dict[str, Any]:
     document = receipt_to_json(receipt)
     document.pop("customer", None)
     return {
@@ -162,6 +163,7 @@ def _filling(receipt: Receipt, origin: str) -> dict[str, Any]:
         "taxation": receipt.taxation.code,
         "document": document,
         "items_origin": origin,
+        "nomenclature": None if filled is None else filled_to_json(filled),
     }
 
 
@@ -201,4 +203,5 @@ def new_receipt(box: SecretBox, hasher: SearchHasher, row: ReceiptRow, customer:
         alarm_at=row.alarm_at,
         contact_fallback=row.contact_fallback,
         remarks=None if row.remarks is None else json_text(row.remarks),
+        nomenclature=None if row.nomenclature is None else json_text(row.nomenclature),
     )

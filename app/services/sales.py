@@ -13,12 +13,14 @@ from app.domain.errors import Finding
 from app.domain.event import EventType, PaymentEvent
 from app.domain.ffd import FfdVersion, Measure, PaymentMethod, PaymentObject, Taxation
 from app.domain.limits import DriverLimits, limit_findings
+from app.domain.nomenclature import Matcher, RuleSet, Unmapped
 from app.domain.plan import Held, HeldReason, Refused
 from app.domain.planning import Defaults, Plan, Planned, PlanSettings, merge, plan_sale
 from app.domain.reading import comes_later, future_finding, item_findings, money_findings, offsets
 from app.domain.receipt import Receipt
 from app.domain.vat import VatRate
 from app.infra.crypto import SecretBox
+from app.infra.ids import public
 from app.ports.kassa import Capabilities, KassaDriver
 from app.ports.registry import Registry
 from app.services.catalog import MerchantSettings
@@ -75,11 +77,13 @@ class Sales:
         *,
         contact_until: datetime | None = None,
         now: datetime | None = None,
+        lenient: bool = False,
     ) -> Plan:
         """What a payment becomes under these settings. `contact_until`: so long it is held for the buyer's contact
         although the source has an address of its own to fall back to; None: it falls back at once. `now`: a payment
-        of a day that has not come is refused; None: that was judged when it was reported."""
-        plan = self._plan(settings, source, branch, kassa, event, shape, contact_until)
+        of a day that has not come is refused; None: that was judged when it was reported. `lenient` (always with
+        a shape): lines that no rule of the nomenclature covers are taken as they are, whatever the policy."""
+        plan = self._plan(settings, source, branch, kassa, event, shape, contact_until, lenient)
         if now is None or not comes_later(event, now):
             return plan
         early = future_finding(event, now, _MOSCOW if kassa is None else kassa.timezone)
@@ -112,11 +116,14 @@ class Sales:
         event: PaymentEvent,
         shape: Shape | None,
         contact_until: datetime | None,
+        lenient: bool,
     ) -> Plan:
         if kassa is None:
             return plan_sale(event, None, event.occurred_at.date())
         today = local_date(event.occurred_at, kassa.timezone)
         known = self.plan_settings(settings, source, branch, kassa)
+        if known.nomenclature is not None and (lenient or shape is not None):
+            known = replace(known, nomenclature=_nomenclature(settings, source, branch, Unmapped.DEFAULT))
         waits = contact_until is not None and known.fallback_contact is not None
         plan = plan_sale(event, replace(known, fallback_contact=None) if waits else known, today)
         if waits and isinstance(plan, Held):
@@ -140,10 +147,12 @@ class Sales:
         place = (source.id, None if branch is None else branch.id, kassa.id)
         made = settings.compiled.get(place)
         if made is None:
-            made = settings.compiled[place] = self._compiled(source, branch, kassa)
+            made = settings.compiled[place] = self._compiled(settings, source, branch, kassa)
         return made
 
-    def _compiled(self, source: SourceRow, branch: BranchRow | None, kassa: KassaRow) -> PlanSettings:
+    def _compiled(
+        self, settings: MerchantSettings, source: SourceRow, branch: BranchRow | None, kassa: KassaRow
+    ) -> PlanSettings:
         driver = self._registry.get(kassa.provider)
         return PlanSettings(
             kassa_id=f"kas_{kassa.id.hex}",
@@ -159,6 +168,7 @@ class Sales:
             ),
             fallback_contact=open_fallback(self._box, source),
             limits=limits_of(driver.capabilities),
+            nomenclature=_nomenclature(settings, source, branch, policy_of(settings, source)),
         )
 
 
@@ -173,6 +183,22 @@ def limits_of(can: Capabilities) -> DriverLimits:
         marking=can.marking,
         agents=can.agents,
     )
+
+
+def policy_of(settings: MerchantSettings, source: SourceRow) -> Unmapped:
+    """What becomes of this source's lines that no rule covers: its own answer, else the merchant's."""
+    return settings.unmapped if source.unmapped is None else Unmapped(source.unmapped)
+
+
+def _nomenclature(
+    settings: MerchantSettings, source: SourceRow, branch: BranchRow | None, unmapped: Unmapped
+) -> Matcher | None:
+    """The rules for this place; None where they would change nothing."""
+    if settings.rules is None and unmapped is Unmapped.DEFAULT:
+        return None
+    rules = settings.rules or RuleSet(0, ())
+    found = rules.at(public("src", source.id), None if branch is None else public("brn", branch.id), unmapped)
+    return found or None
 
 
 def _defaults(stored: dict[str, Any]) -> Defaults:

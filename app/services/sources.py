@@ -8,7 +8,7 @@ from hmac import compare_digest
 from typing import Any
 from uuid import UUID
 
-from app.db.repos import audit, kassas, merchants
+from app.db.repos import audit, kassas, merchants, nomenclature
 from app.db.repos import sources as repo
 from app.db.repos.paging import Position
 from app.db.repos.settings import SourceRow, merchant
@@ -34,7 +34,7 @@ from app.services.sealed import NotValid, checked, has_secret, hash_url_secret, 
 from app.services.source_polls import fit_poll
 
 _ANSWER = "acquirer_fiscalizes"
-_AS_GIVEN = ("name", "branch_id", "kassa_id", "starts_at", "settlement_key_from", "silent_after_hours")
+_AS_GIVEN = ("name", "branch_id", "kassa_id", "starts_at", "settlement_key_from", "silent_after_hours", "unmapped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,7 @@ class NewSource:
     path_secret: bool = False
     settlement_key_from: str | None = None
     silent_after_hours: int | None = None
+    unmapped: str | None = None
 
 
 class Sources:
@@ -123,6 +124,7 @@ class Sources:
             "fallback_contact": new.fallback_contact,
             "settlement_key_from": new.settlement_key_from,
             "silent_after_hours": new.silent_after_hours,
+            "unmapped": new.unmapped,
         }
         values = self._values(adapter, merchant_id, source_id, changes)
         self._must_be_secret(adapter, new.credentials, secret is not None)
@@ -170,7 +172,7 @@ class Sources:
 
     async def change(self, actor: str, merchant_id: UUID, source_id: UUID, changes: Mapping[str, Any]) -> SourceView:
         """Of `name, base_url, credentials, settings, defaults, branch_id, kassa_id, starts_at, acquirer_fiscalizes,
-        fallback_contact, status, path_secret, settlement_key_from, silent_after_hours` those that are given.
+        fallback_contact, unmapped, status, path_secret, settlement_key_from, silent_after_hours` those that are given.
 
         `settings` are replaced as a whole, `defaults` one by one. `path_secret` true makes a new secret for the
         addresses (the old ones end at once), false takes it away. The built-in source has no connection to change.
@@ -186,6 +188,8 @@ class Sources:
             row = await repo.change(tx, merchant_id, source_id, values)
             if before.kind != BUILT_IN_SOURCE:
                 await fit_poll(tx, row, self._adapters)
+            if "unmapped" in changes:
+                await nomenclature.policy_changed(tx, merchant_id)
             told = dict.fromkeys(changes, "changed")
             await self._noted(tx, actor, "source.changed", row, {**told, "status": row.status})
             await replan_held(tx, merchant_id)

@@ -89,6 +89,7 @@ def receipt_view(row: ReceiptRow, customer: Customer | None, *, masked: bool, li
         "items": [_line(item) for item in document.get("items", ())],
         "items_origin": row.items_origin,
         "adjustments": adjustments_of(row),
+        "nomenclature": None if row.nomenclature is None else _nomenclature(row.nomenclature),
         "payments": [{"type": paid["kind"], "amount": paid["amount"]} for paid in document.get("payments", ())],
         "remarks": remarks_of(row),
         "fiscal": None if row.fiscal is None else _fiscal(row.fiscal),
@@ -314,6 +315,14 @@ def _failure(stored: Json) -> Json:
 
 def _missing_of(receipts: Sequence[Json]) -> list[Json]:
     return [one for receipt in receipts for one in (receipt["failure"] or {}).get("missing", ())]
+
+
+def _nomenclature(stored: Json) -> Json:
+    lines = [
+        line and {"rule_id": line["rule"], "members": line["members"], "reported_name": line.get("reported")}
+        for line in stored["lines"]
+    ]
+    return {"version": stored["version"], "lines": lines}
 
 
 _EVENT, _MARK, _EXCHANGE, _CONSEQUENCE = range(4)

@@ -16,6 +16,7 @@ from app.domain.errors import Busy
 from app.infra.metrics import Metrics
 from app.queue import work
 from app.queue.jobs import JobKind
+from app.queue.replan import replan_held_late
 from app.queue.rescue import rescue
 from app.services.crm_reports import CrmReports
 from app.services.deadlines import Deadlines
@@ -76,11 +77,13 @@ class Maintenance:
             log.warning("lease.expired", again=found.again, reconciled=found.reconciled)
 
     async def sweep(self) -> None:
-        """Held refunds whose payment may be there, receipts whose turn came without a job, what is overdue; sources
-        without the job that asks them, and those that fell silent."""
+        """Held refunds whose payment may be there, payments held as their rule came, receipts whose turn came without a
+        job, what is overdue; sources without the job that asks them, and those that fell silent."""
         async with self._database.pipeline() as tx:
             for chain_id, source_id in await planned.chains_to_release(tx, age_seconds=self._sweep_seconds):
                 await work.enqueue(tx, JobKind.RELEASE, source_id, chain_id, chain=chain_id)
+        async with self._database.pipeline() as tx:
+            await replan_held_late(tx)
         await self._overdue.run()
         await self._deadlines.run()
         await self._idempotency.prune()

@@ -74,14 +74,16 @@ def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
 
 
 def is_group(path: tuple[str, ...]) -> bool:
-    return path in ((), ("merchant",), ("kassa",), ("source",), ("key",))
+    return path in ((), ("merchant",), ("kassa",), ("source",), ("nomenclature",), ("key",))
 
 
 ALL = list(commands(typer.main.get_command(app)))
 
 
 def test_all_commands_of_the_design_are_there() -> None:
-    wanted = "up demo api worker migrate simulator doctor openapi docs prune restored merchant key kassa source"
+    wanted = (
+        "up demo api worker migrate simulator doctor openapi docs prune restored merchant key kassa source nomenclature"
+    )
     assert {path[0] for path in ALL if path} == set(wanted.split())
     assert {("key", name) for name in ("generate", "create", "list", "revoke", "rotate-secrets")} <= set(ALL)
     assert {("kassa", name) for name in ("create", "list", "check", "pause", "resume")} <= set(ALL)
@@ -345,6 +347,30 @@ async def test_doctor_names_a_source_that_is_not_heard(database_url: str, troubl
     assert found["verdict"] == "failed"
     assert words in found["detail"]
     assert found["fix"]
+
+
+async def test_the_nomenclature_goes_out_and_in_by_file(database_url: str, tmp_path: Path) -> None:
+    cli = Cli(KASSA_DATABASE_URL=database_url, **KEYS)
+    await cli("merchant", "create", "Школа", "--inn", "7700000009")
+    file = tmp_path / "rules.csv"
+    file.write_text("text;name;vat\nабон*;Абонемент;без НДС\nхор*;Хор;5%\n", encoding="utf-8")
+    looked = await cli("nomenclature", "import", "rules.csv", "--dry-run")
+    assert "2 added" in looked.output
+    assert (await cli.json("nomenclature", "import", "rules.csv", "--dry-run"))["applied"] is False
+    assert "Version 1" in (await cli("nomenclature", "import", "rules.csv", stdin="y\n")).output
+    await cli("nomenclature", "export", "--out", "out.csv")
+    told = (tmp_path / "out.csv").read_text(encoding="utf-8-sig")
+    assert "абон*;Абонемент" in told
+    assert told.strip() == (await cli("nomenclature", "export")).stdout.removeprefix("\ufeff").strip()
+    again = await cli.json("nomenclature", "import", "out.csv", "--yes")
+    assert (again["unchanged"], again["version"], again["applied"]) == (2, 1, True)
+    file.write_text("text;vat\nхор;19%\n", encoding="utf-8")
+    wrong = await cli("nomenclature", "import", "rules.csv", "--yes", code=1)
+    assert "Line 2" in wrong.output
+    assert "--yes" in (await cli("nomenclature", "import", "rules.csv", "--json", code=2)).output
+    assert "nowhere.csv" in (await cli("nomenclature", "import", "nowhere.csv", code=2)).output
+    assert (await cli.json("nomenclature", "diff"))["events_read"] == 0
+    assert "none yet" in (await cli("nomenclature", "diff")).output
 
 
 async def test_doctor_says_what_is_missing_before_there_is_a_database() -> None:

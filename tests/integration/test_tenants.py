@@ -67,6 +67,8 @@ BODIES: dict[str, Any] = {
     },
     "createEvent": {**SALE, "external_id": "p-9", "settlement_key": None},
     "createKassa": KASSA,
+    "createNomenclatureRule": {"match": {"text": "Абонемент на лето"}, "fill": {"vat": "none"}},
+    "updateNomenclatureRule": {"priority": 1},
     "createReceipt": BY_HAND,
     "createSource": {
         "kind": "cloudpayments",
@@ -96,6 +98,9 @@ NAMED_BY_TEXT = {
     ("createCorrectionBatch", "source"): "src",
 }
 """Members that take an id or a name of the caller's own."""
+
+SEEN = {"updateNomenclatureRule": '"1"'}
+"""What If-Match has to name, so that the request comes as far as its body."""
 
 A_POSITION = {("changeReceipts", "after")}
 """An id that is only a place in an order: anybody's may be given, and tells nothing."""
@@ -167,6 +172,7 @@ async def seed(world: World, app: Any, admin: httpx.AsyncClient, http: httpx.Asy
     source = await shop.post("/v1/sources", {**BODIES["createSource"], "credentials": secret})
     endpoint = await shop.post("/v1/webhook-endpoints", {"url": "http://127.0.0.1:9/hook", "types": ["receipt.*"]})
     key = await shop.post("/v1/api-keys", {"scopes": ["events:read"]})
+    rule = await shop.post("/v1/nomenclature", {"match": {"text": "Абонемент"}, "fill": {"vat": "none"}})
 
     event = await shop.post("/v1/events", SALE)
     await shop.post("/v1/events", {**SALE, "external_id": "p-2", "settlement_key": "s-2", "customer": None})
@@ -187,6 +193,7 @@ async def seed(world: World, app: Any, admin: httpx.AsyncClient, http: httpx.Asy
         "src": source["id"],
         "whe": endpoint["id"],
         "key": key["id"],
+        "nom": rule["id"],
         "evt": event["id"],
         "rcpt": event["receipts"][0]["id"],
     }
@@ -326,7 +333,11 @@ def request(place: Place, shop: Shop, given: str) -> dict[str, Any]:
     for name, prefix in place.in_path.items():
         chosen = (place.part, place.name) == ("path", name)
         path = path.replace(f"{{{name}}}", given if chosen else shop.things[prefix])
-    asked: dict[str, Any] = {"method": place.method, "url": path, "headers": {"If-Match": '"0"'}}
+    asked: dict[str, Any] = {
+        "method": place.method,
+        "url": path,
+        "headers": {"If-Match": SEEN.get(place.operation, '"0"')},
+    }
     asked["headers"]["Idempotency-Key"] = f"{place.operation}-{given}"
     body = json.loads(json.dumps(BODIES.get(place.operation)))
     if place.part == "query":

@@ -74,6 +74,7 @@ MEMBERS = [
     "items",
     "items_origin",
     "adjustments",
+    "nomenclature",
     "payments",
     "remarks",
     "fiscal",

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from app.api.schemas.defaults import DefaultsIn, DefaultsOut
+from app.api.schemas.nomenclature import UNMAPPED, UnmappedName
 from app.api.types import BranchId, KassaId, MerchantId, RequestModel, ResponseModel, ShortText, Timestamp, optional
 
 _ZONE = "Where it sells, as the IANA list names it, such as `Asia/Yekaterinburg`; null: the kassa's zone."
@@ -25,6 +26,7 @@ class MerchantChange(RequestModel):
     status: Literal["active", "suspended"] = optional(
         description="`suspended`: its keys are refused, its receipts go on. For admin keys."
     )
+    unmapped: UnmappedName = optional(description=UNMAPPED)
 
 
 class MerchantOut(ResponseModel):
@@ -34,6 +36,8 @@ class MerchantOut(ResponseModel):
     name: str
     inn: str
     status: str
+    unmapped: str = Field(description=UNMAPPED)
+    nomenclature_version: int = Field(description="Present version of its rules; 0: it never had any.")
     created_at: Timestamp
     updated_at: Timestamp
 

@@ -105,6 +105,21 @@ class CorrectionDraftOut(ResponseModel):
     ffd: str
 
 
+class FilledLineOut(ResponseModel):
+    """What a rule gave a line."""
+
+    rule_id: str
+    members: list[str] = Field(description="`name`, `vat`, `payment_object`, `payment_method`, `measure`, `agent`.")
+    reported_name: str | None = Field(description="What the source called it, where the rule gave another name.")
+
+
+class FilledOut(ResponseModel):
+    """Which version of the nomenclature filled the lines; `GET /v1/nomenclature?version=` shows it."""
+
+    version: int
+    lines: list[FilledLineOut | None] = Field(description="One per line of `items`; null: no rule filled it.")
+
+
 class ReceiptOut(ResponseModel):
     """One fiscal document wanted from a kassa."""
 
@@ -128,7 +143,11 @@ class ReceiptOut(ResponseModel):
     taxation: str | None
     customer: CustomerOut | None
     items: list[ItemOut]
-    items_origin: str | None = Field(description="Where the lines came from: `event`, `default`, `sale`, `spread`…")
+    items_origin: str | None = Field(
+        description="Who named the lines: `event`, `person` (typed by one), `nomenclature` (a rule named one of them), "
+        "`default`, `sale`, `spread`…"
+    )
+    nomenclature: FilledOut | None = Field(description="What rules of the nomenclature filled; null: nothing.")
     adjustments: list[AdjustmentOut] = Field(description="Discounts and splits: what was taken from which line, why.")
     payments: list[PaymentOut]
     remarks: list[RemarkOut] = Field(description="What planning noticed or put right; warnings first.")

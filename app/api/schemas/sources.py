@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, StrictBool, StrictInt, StringConstraints, model_validator
 
 from app.api.schemas.defaults import DefaultsIn, DefaultsOut
+from app.api.schemas.nomenclature import UNMAPPED_OF_SOURCE, UnmappedName
 from app.api.types import (
     BranchId,
     JsonObject,
@@ -78,6 +79,7 @@ class SourceIn(RequestModel):
     path_secret: StrictBool = Field(default=False, description=_IN_PATH + "The answer shows it this once.")
     settlement_key_from: KeyRule | None = Field(default=None, description=_KEY_FROM)
     silent_after_hours: Hours | None = Field(default=None, description=_SILENT)
+    unmapped: UnmappedName | None = Field(default=None, description=UNMAPPED_OF_SOURCE)
 
 
 class SourceChange(RequestModel):
@@ -96,6 +98,7 @@ class SourceChange(RequestModel):
     path_secret: StrictBool = optional(description=_IN_PATH + "true: a new one, the old addresses end; false: none.")
     settlement_key_from: KeyRule | None = optional(description=_KEY_FROM)
     silent_after_hours: Hours | None = optional(description=_SILENT)
+    unmapped: UnmappedName | None = optional(description=UNMAPPED_OF_SOURCE)
     status: Literal["active", "off"] = optional(
         description="`off`: what it posts is refused, and it is not asked. Switched on again, it is asked for "
         "everything since it was last listed, or since `starts_at`."
@@ -139,6 +142,7 @@ class SourceOut(ResponseModel):
     path_secret: bool = Field(description="Whether the addresses carry a secret.")
     addresses: list[AddressOut]
     settlement_key_from: str | None
+    unmapped: str | None = Field(description=UNMAPPED_OF_SOURCE)
     status: str
     last_heard_at: Timestamp | None = Field(description="The last notice, or the last time that it could be listed.")
     silent_after_hours: int | None

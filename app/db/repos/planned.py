@@ -13,7 +13,7 @@ from app.db.repos.receipts import ReceiptRow
 from app.db.tables import chains, events, receipts
 from app.db.unit_of_work import Tx
 
-_JSON = frozenset({"document", "failure", "metadata", "remarks"})
+_JSON = frozenset({"document", "failure", "metadata", "remarks", "nomenclature"})
 
 
 async def event(tx: Tx, event_id: UUID, *, lock: bool = True) -> EventRow | None:
@@ -75,6 +75,7 @@ async def rewrite_receipt(tx: Tx, before: ReceiptRow, new: NewReceipt, *, sequen
             failure=None if new.failure is None else json.loads(new.failure),
             contact_fallback=new.contact_fallback,
             remarks=None if new.remarks is None else json.loads(new.remarks),
+            nomenclature=None if new.nomenclature is None else json.loads(new.nomenclature),
             # Filled after its limit it has an hour: whoever filled it has just looked at it.
             limit_at=receipts.c.limit_at
             if new.status != "queued"

@@ -19,7 +19,7 @@ class ReceiptRow:
     `limit_at`: when a receipt that was never sent is held as late; `alarm_at`: when people are told next that it is not
     there yet. `contact_fallback`: it went to the merchant's own address. `correction_draft`: what correction it could
     become, from the moment at which it was held as late. `remarks`: the notes and adjustments of its plan, None when
-    there are none.
+    there are none. `nomenclature`: what rules did to its lines, and in which version.
     """
 
     id: UUID
@@ -61,6 +61,7 @@ class ReceiptRow:
     contact_fallback: bool = False
     correction_draft: dict[str, Any] | None = None
     remarks: dict[str, Any] | None = None
+    nomenclature: dict[str, Any] | None = None
 
     def changed(self, **members: Any) -> Self:
         """A copy with other members; the database is not touched."""

@@ -7,13 +7,16 @@ from uuid import UUID
 
 from sqlalchemy import select
 
+from app.db.tables import branches as branches_table
 from app.db.tables import merchants as merchants_table
+from app.db.tables import sources as sources_table
 from app.db.unit_of_work import Tx
 
 
 @dataclass(frozen=True, slots=True)
 class MerchantRow:
-    """A merchant: the tenant."""
+    """A merchant: the tenant. `unmapped` is its policy for lines that no rule of the nomenclature covers;
+    `nomenclature_at` is when rules or policy were last changed."""
 
     id: UUID
     name: str
@@ -21,6 +24,9 @@ class MerchantRow:
     status: str
     created_at: datetime
     updated_at: datetime
+    unmapped: str
+    nomenclature_version: int
+    nomenclature_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,7 @@ class BranchRow:
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """A source; `credentials` and `fallback_contact` are sealed.
+    """A source; `credentials` and `fallback_contact` are sealed, `unmapped` None leaves that to the merchant.
 
     `settlement_key_from`: of which member of its events the settlement key is made. `silent_since`: people were told
     then that nothing is heard of it. `polled_to`: everything up to there was listed. `report_lane`: where results are
@@ -102,8 +108,23 @@ class SourceRow:
     poll_failing_since: datetime | None = None
     poll_failure: str | None = None
     report_lane: UUID | None = None
+    unmapped: str | None = None
 
 
 async def merchant(tx: Tx, merchant_id: UUID) -> MerchantRow | None:
     row = (await tx.execute(select(merchants_table).where(merchants_table.c.id == merchant_id))).one_or_none()
     return None if row is None else MerchantRow(**row._mapping)
+
+
+async def branches(tx: Tx, merchant_id: UUID) -> list[BranchRow]:
+    found = await tx.execute(
+        select(branches_table).where(branches_table.c.merchant_id == merchant_id).order_by(branches_table.c.id)
+    )
+    return [BranchRow(**row._mapping) for row in found]
+
+
+async def sources(tx: Tx, merchant_id: UUID) -> list[SourceRow]:
+    found = await tx.execute(
+        select(sources_table).where(sources_table.c.merchant_id == merchant_id).order_by(sources_table.c.id)
+    )
+    return [SourceRow(**row._mapping) for row in found]
