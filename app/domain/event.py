@@ -1,11 +1,11 @@
 """A payment event: what a source reported about money, before anything is decided about receipts."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
 
-from app.domain.receipt import Agent, Customer, MarkingCode
+from app.domain.receipt import OMIT_EMPTY, Agent, Customer, MarkingCode, OperatingProp, SectoralProp
 
 
 class EventType(Enum):
@@ -29,7 +29,10 @@ class EventStatus(Enum):
 
 @dataclass(frozen=True, slots=True)
 class EventItem:
-    """A line as the source knows it; what is None is filled from defaults or holds the receipt."""
+    """A line as the source knows it; what is None is filled from defaults or holds the receipt.
+
+    `vat_group` names a group of the merchant's VAT settings.
+    """
 
     name: str
     quantity: Decimal
@@ -45,6 +48,9 @@ class EventItem:
     excise: int | None = None
     country: str | None = None
     declaration: str | None = None
+    additional_props: str | None = None
+    sectoral_props: tuple[SectoralProp, ...] = field(default=(), metadata=OMIT_EMPTY)
+    vat_group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,27 @@ class OriginalSale:
     fpd: str
     at: datetime
     items: tuple[EventItem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EventRequisites:
+    """What a source may say of the receipt as a whole; None is no answer.
+
+    `shipped_on`: local day on which the goods or service were given, when it is not the day of the money. `internet`
+    (1125) and `place` (1187) are those of this sale where the kassa serves several.
+    """
+
+    shipped_on: date | None = None
+    internet: bool | None = None
+    place: str | None = None
+    cashier_name: str | None = None
+    cashier_inn: str | None = None
+    user_prop: tuple[str, str] | None = None
+    sectoral_props: tuple[SectoralProp, ...] = field(default=(), metadata=OMIT_EMPTY)
+    operating_prop: OperatingProp | None = None
+
+
+NOTHING_SAID = EventRequisites()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +117,4 @@ class PaymentEvent:
     metadata: dict[str, object] = field(default_factory=dict)
     test: bool = False
     original: OriginalSale | None = None
+    requisites: EventRequisites | None = None
