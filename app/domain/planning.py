@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from app.domain.causes import Who
 from app.domain.errors import Finding
-from app.domain.event import EventItem, PaymentEvent
+from app.domain.event import EventItem, EventRequisites, PaymentEvent
 from app.domain.ffd import (
     FfdVersion,
     Measure,
@@ -24,12 +24,13 @@ from app.domain.ffd import (
 from app.domain.fitting import NAME_LIMIT, pieces
 from app.domain.money import allocate
 from app.domain.plan import Held, HeldReason, Missing, Plan, Planned, Refused
-from app.domain.rates import for_method
 from app.domain.reading import item_findings, money_findings, parse_member, parse_payments
 from app.domain.receipt import Customer, Item, MarkingCode, Receipt
 from app.domain.rules import contact_usable, findings
 from app.domain.text import fit
-from app.domain.vat import VatRate, in_force
+from app.domain.vat import VatRate
+from app.domain.vat_choice import Goods, choose
+from app.domain.vat_settings import VatPolicy
 
 __all__ = [
     "Defaults",
@@ -73,6 +74,13 @@ class PlanSettings:
     defaults: Defaults
     fallback_contact: Customer | None
     max_items: int
+    carries: frozenset[int] | None = None
+    vat: VatPolicy | None = None
+
+    @property
+    def vat_policy(self) -> VatPolicy:
+        """The merchant's answer about VAT; without one the undated default alone."""
+        return self.vat or VatPolicy(kassa=self.defaults.vat)
 
 
 def merge(*levels: Defaults) -> Defaults:
@@ -117,18 +125,19 @@ class _Draft:
         self._settings = settings
         self._defaults = settings.defaults
         self._today = today
+        self._said = event.requisites or EventRequisites()
         self._refusals = refusals
         self._missing: list[Missing] = []
         self._notes: list[str] = []
         self._origin_of: list[int] = []
 
     def plan(self) -> Plan:
-        event, settings = self._event, self._settings
+        event, settings, said = self._event, self._settings, self._said
         taxation = self._taxation()
         customer = self._customer()
         payments = parse_payments(event, PaymentKind.ELECTRONIC, self._refusals)
         items = self._items() if event.items else self._default_item()
-        if not settings.place.strip():
+        if not (said.place or settings.place).strip():
             self._lack("place", "#", "The kassa has no place of settlement.", "У кассы нет места расчётов.")
         if self._refusals:
             return Refused(tuple(self._refusals))
@@ -141,14 +150,19 @@ class _Draft:
             items=tuple(items),
             payments=payments,
             customer=customer,
-            place=settings.place,
+            place=said.place or settings.place,
             timezone=settings.timezone,
-            internet=settings.internet,
+            internet=settings.internet if said.internet is None else said.internet,
+            cashier_name=said.cashier_name,
+            cashier_inn=said.cashier_inn,
+            user_prop=said.user_prop,
+            sectoral_props=said.sectoral_props,
+            operating_prop=said.operating_prop,
         )
         return self._judged(receipt)
 
     def _judged(self, receipt: Receipt) -> Plan:
-        found = [self._repointed(each) for each in findings(receipt, self._today, self._settings.max_items)]
+        found = [self._repointed(each) for each in self._findings(receipt)]
         ours = [each for each in found if each.rule == "place_missing"]
         if theirs := [each for each in found if each not in ours]:
             return Refused(tuple(dict.fromkeys(theirs)))
@@ -157,6 +171,9 @@ class _Draft:
             return Held(HeldReason.DATA_MISSING, gaps)
         origin = (self._event.items_origin or "event") if self._event.items else "default"
         return Planned((receipt,), origin, tuple(self._notes))
+
+    def _findings(self, receipt: Receipt) -> tuple[Finding, ...]:
+        return findings(receipt, self._today, self._settings.max_items, self._settings.carries)
 
     def _repointed(self, finding: Finding) -> Finding:
         """Lines may have been split or dropped: a pointer names the line of the event, not of the receipt."""
@@ -198,7 +215,12 @@ class _Draft:
         if not name:
             self._lack("name", f"{pointer}/name", "The line has no printable name.", "У строки нет наименования.")
         method = self._method(f"{pointer}/payment_method", item.payment_method)
-        vat = self._vat(f"{pointer}/vat", item.vat, method)
+        vat: VatRate | None = None
+        if item.agent is not None and item.vat is None:
+            detail = "Goods of a principal carry the principal's VAT rate, and nothing says it."
+            self._lack("vat", f"{pointer}/vat", detail, "Ставка НДС товара принципала не указана.")
+        else:
+            vat = self._vat(f"{pointer}/vat", item.vat, method, Goods(item.name, item.sku, item.vat_group))
         thing = self._object(f"{pointer}/payment_object", item.payment_object)
         measure = self._measure(f"{pointer}/measure", item.measure, item.quantity)
         if not name or method is None or vat is None or thing is None or measure is None:
@@ -218,6 +240,10 @@ class _Draft:
             excise=item.excise,
             country=item.country,
             declaration=item.declaration,
+            additional_props=item.additional_props,
+            sectoral_props=item.sectoral_props,
+            shipped_on=self._said.shipped_on,
+            vat_group=item.vat_group,
         )
 
     def _default_item(self) -> list[Item]:
@@ -228,13 +254,13 @@ class _Draft:
         elif changes:
             self._notes.append(f"name_fitted: #/items {', '.join(changes)}")
         method = self._method("#/items/0/payment_method", None)
-        vat = self._vat("#/items/0/vat", None, method)
+        vat = self._vat("#/items/0/vat", None, method, Goods(name))
         thing = self._object("#/items/0/payment_object", None)
         if not name or method is None or vat is None or thing is None:
             return []
         self._origin_of = [0]
         amount, measure = self._event.amount, self._defaults.measure or Measure.PIECE
-        return [Item(name, amount, Decimal(1), amount, vat, method, thing, measure)]
+        return [Item(name, amount, Decimal(1), amount, vat, method, thing, measure, shipped_on=self._said.shipped_on)]
 
     def _method(self, pointer: str, given: str | None) -> PaymentMethod | None:
         if given is not None:
@@ -253,27 +279,30 @@ class _Draft:
             )
         return habit
 
-    def _vat(self, pointer: str, given: str | None, method: PaymentMethod | None) -> VatRate | None:
+    def _vat(self, pointer: str, given: str | None, method: PaymentMethod | None, goods: Goods) -> VatRate | None:
         if given is not None:
             return parse_member(VatRate, given, pointer, 1199, self._refusals)
-        rate = self._defaults.vat
-        if rate is None:
-            self._lack("vat", pointer, "Nothing says which VAT rate applies.", "Не указана ставка НДС.")
-            return None
-        if method is None:
-            return None
-        formed = for_method(rate, method)
-        if not in_force(formed, self._today) and method is not PaymentMethod.CREDIT_PAYMENT:
+        # Without a method the day that counts is not known; whether anybody answers at all is asked all the same.
+        asked = method or PaymentMethod.FULL_PAYMENT
+        chosen = choose(self._settings.vat_policy, goods, asked, self._today, self._said.shipped_on)
+        day, day_ru = chosen.day.isoformat(), chosen.day.strftime("%d.%m.%Y")
+        if chosen.rate is None:
+            detail = f"Nothing says which VAT rate applies on {day}."
+            self._lack("vat", pointer, detail, f"Не указана ставка НДС на {day_ru}.")
+        elif method is not None and chosen.formed is None:
             self._lack(
                 "vat",
                 pointer,
-                f"The settings' VAT rate {rate.code} is not in force on {self._today.isoformat()}: set the new one.",
-                f"Ставка «{rate.ru}» из настроек не действует на {self._today.strftime('%d.%m.%Y')}, задайте новую.",
+                f"The settings' VAT rate {chosen.rate.code} is not in force on {day}: name the line's rate, or give "
+                "the merchant's rates with their dates.",
+                f"Ставка «{chosen.rate.ru}» из настроек не действует на {day_ru}: укажите ставку строки или ставки "
+                "продавца с датами.",
             )
+        if method is None or chosen.rate is None or chosen.formed is None:
             return None
-        if formed is not rate:
-            self._notes.append(f"vat_by_method: {pointer} {rate.code} -> {formed.code}")
-        return formed
+        if chosen.formed is not chosen.rate:
+            self._notes.append(f"vat_by_method: {pointer} {chosen.rate.code} -> {chosen.formed.code}")
+        return chosen.formed
 
     def _object(self, pointer: str, given: str | None) -> PaymentObject | None:
         if given is not None:
@@ -352,7 +381,7 @@ class _Draft:
                     )
                 )
         name = fit(given.name, 256)[0] if given.name else None
-        return Customer(email=email, phone=phone, name=name or None, inn=given.inn or None)
+        return replace(given, email=email, phone=phone, name=name or None, inn=given.inn or None)
 
     def _lack(self, field: str, pointer: str, detail: str, detail_ru: str) -> None:
         who = Who.OPERATOR if field == "place" else Who.MERCHANT

@@ -50,7 +50,7 @@ class MarkingCode:
 
 @dataclass(frozen=True, slots=True)
 class SectoralProp:
-    """Отраслевой реквизит of a line (1260) or receipt (1261): whose rule (1262), its document (1263, 1264), value (1265).
+    """Отраслевой реквизит of a line (1260) or receipt (1261): whose rule 1262, its document 1263, 1264, value 1265.
 
     The proof of a marking code's permission mode is one: `030`, 21.11.2023, `1944`, `UUID=…&Time=…`.
     """
@@ -74,8 +74,8 @@ class OperatingProp:
 class Item:
     """Предмет расчета, tag 1059. `price` and `amount` are kopecks after every discount; VAT is included.
 
-    `shipped_on` is no requisite: the local day on which the goods were given, where it is not the day of the money; it
-    decides which VAT rate is in force.
+    Three are no requisites: `sku` is the seller's id; `shipped_on`, the local day on which the goods were given where
+    it is not the day of the money, and `vat_group` of the merchant's settings decide which VAT rate is right.
     """
 
     name: str
@@ -95,6 +95,7 @@ class Item:
     additional_props: str | None = None
     sectoral_props: tuple[SectoralProp, ...] = field(default=(), metadata=OMIT_EMPTY)
     shipped_on: date | None = None
+    vat_group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

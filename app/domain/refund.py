@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 
-from app.domain.event import EventItem, PaymentEvent
+from app.domain.event import EventItem, EventRequisites, PaymentEvent
 from app.domain.ffd import PaymentKind
 from app.domain.ledger import Ledger, LedgerLine
 from app.domain.money import allocate, roubles
@@ -44,7 +44,13 @@ def remaining(sale: Receipt, already: Sequence[Receipt]) -> list[Remaining]:
 
 
 def refund_receipt(
-    event: PaymentEvent, sale: Receipt, already: Sequence[Receipt], today: date, *, max_items: int = 100
+    event: PaymentEvent,
+    sale: Receipt,
+    already: Sequence[Receipt],
+    today: date,
+    *,
+    max_items: int = 100,
+    carries: frozenset[int] | None = None,
 ) -> Plan:
     """The receipt of a refund, or what hinders it.
 
@@ -73,6 +79,7 @@ def refund_receipt(
         lines, origin = found, event.items_origin or "event"
     else:
         lines, origin = _by_sum(event.amount, sale, already, ledger)
+    said = event.requisites or EventRequisites()
     receipt = replace(
         sale,
         operation=sale.operation.reverse,
@@ -80,8 +87,13 @@ def refund_receipt(
         payments=payments,
         customer=contact_of(event, sale),
         correction=None,
+        cashier_name=said.cashier_name,
+        cashier_inn=said.cashier_inn,
+        user_prop=said.user_prop or sale.user_prop,
+        sectoral_props=said.sectoral_props,
+        operating_prop=said.operating_prop,
     )
-    found_wrong = findings(receipt, today, max_items)
+    found_wrong = findings(receipt, today, max_items, carries)
     return Refused(found_wrong) if found_wrong else Planned((receipt,), origin)
 
 
@@ -97,6 +109,8 @@ def named(item: EventItem, lines: Sequence[LedgerLine]) -> list[LedgerLine]:
         code = item.marking.code
         if marked := [line for line in lines if line.item.marking is not None and line.item.marking.code == code]:
             return marked
+        # A piece that was sold under another code is another piece.
+        lines = [line for line in lines if line.item.marking is None]
     if item.sku is not None and (by_sku := [line for line in lines if line.item.sku == item.sku]):
         return by_sku
     name = fit(item.name, 128)[0].casefold()

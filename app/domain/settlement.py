@@ -10,7 +10,7 @@ from datetime import date
 from decimal import Decimal
 
 from app.domain.errors import Finding
-from app.domain.event import EventItem, PaymentEvent
+from app.domain.event import EventItem, EventRequisites, PaymentEvent
 from app.domain.ffd import Measure, PaymentKind, PaymentMethod, PaymentObject
 from app.domain.fitting import NAME_LIMIT, pieces
 from app.domain.ledger import Draw, Ledger, LedgerLine, same_thing
@@ -24,6 +24,8 @@ from app.domain.refund import contact_of, named
 from app.domain.rules import findings
 from app.domain.text import fit
 from app.domain.vat import VatRate
+from app.domain.vat_choice import Goods, choose
+from app.domain.vat_settings import VatPolicy
 
 _OF_THE_GOODS = frozenset({VatRate.VAT10, VatRate.VAT110, VatRate.VAT0})
 """Rates that belong to the goods, whatever regime the seller is under."""
@@ -40,22 +42,23 @@ def settlement_receipt(
     already_settled: Sequence[Receipt],
     already_refunded: Sequence[Receipt],
     today: date,
-    vat_on_service_day: VatRate | None,
+    vat_on_service_day: VatPolicy | None,
     *,
     defaults: Defaults | None = None,
     max_items: int = 100,
+    carries: frozenset[int] | None = None,
 ) -> Plan:
     """The closing receipt of a prepayment, or what hinders it; a sale without prepaid lines needs none.
 
-    `today` is the local day of the service. `vat_on_service_day` is the rate of the merchant's regime on that day;
-    pass None when the sale's rates were named by its source. It never replaces 10 % and 0 %, which belong to the
+    `today` is the local day of the service. `vat_on_service_day` is the merchant's answer, asked for that day line by
+    line; pass None when the sale's rates were named by its source. It never replaces 10 % and 0 %, which belong to the
     goods; a rate named by this event wins. Without lines in the event everything open is closed as it was prepaid,
     or a part of it in proportion; an advance is closed under `defaults` (it was paid for nothing known yet).
     Of `already_refunded` only what went back as a prepayment counts; a return of what was given opens nothing. Money
     paid now is not part of a closing: it is a payment of its own, with its lines and `prepaid` among its payments.
     """
     ledger = _open(sale, already_settled, already_refunded)
-    return _settled(event, [ledger], sale, today, vat_on_service_day, defaults or Defaults(), max_items)
+    return _settled(event, [ledger], sale, today, vat_on_service_day, defaults or Defaults(), max_items, carries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +82,11 @@ def order_settlement(
     event: PaymentEvent,
     payments: Sequence[Prepaid],
     today: date,
-    vat_on_service_day: VatRate | None,
+    vat_on_service_day: VatPolicy | None,
     *,
     defaults: Defaults | None = None,
     max_items: int = 100,
+    carries: frozenset[int] | None = None,
 ) -> OrderClosing:
     """One closing receipt for a shipment of an order that was prepaid in several payments, oldest first.
 
@@ -94,7 +98,7 @@ def order_settlement(
         raise ValueError("an order without payments has nothing to close")
     ledgers = [_open(each.sale, each.settled, each.refunded) for each in payments]
     newest = payments[-1].sale
-    plan = _settled(event, ledgers, newest, today, vat_on_service_day, defaults or Defaults(), max_items)
+    plan = _settled(event, ledgers, newest, today, vat_on_service_day, defaults or Defaults(), max_items, carries)
     if not isinstance(plan, Planned) or not plan.receipts:
         return OrderClosing(plan)
     drawn: list[list[Item]] = [[] for _ in ledgers]
@@ -110,9 +114,10 @@ def _settled(
     ledgers: Sequence[Ledger],
     like: Receipt,
     today: date,
-    vat: VatRate | None,
+    vat: VatPolicy | None,
     defaults: Defaults,
     max_items: int,
+    carries: frozenset[int] | None,
 ) -> Plan:
     refusals = [*money_findings(event), *item_findings(event)]
     payments = parse_payments(event, PaymentKind.PREPAID, refusals)
@@ -131,8 +136,20 @@ def _settled(
         return Held(HeldReason.LINES_NOT_FOUND, tuple(closing.unfound))
     if closing.missing:
         return Held(HeldReason.DATA_MISSING, tuple(closing.missing))
-    receipt = replace(like, items=tuple(lines), payments=payments, customer=contact_of(event, like), correction=None)
-    found = findings(receipt, today, max_items)
+    said = event.requisites or EventRequisites()
+    receipt = replace(
+        like,
+        items=tuple(lines),
+        payments=payments,
+        customer=contact_of(event, like),
+        correction=None,
+        cashier_name=said.cashier_name,
+        cashier_inn=said.cashier_inn,
+        user_prop=said.user_prop or like.user_prop,
+        sectoral_props=said.sectoral_props,
+        operating_prop=said.operating_prop,
+    )
+    found = findings(receipt, today, max_items, carries)
     if unmarked := [each for each in found if each.rule == "mark_missing"]:
         gaps = tuple(Missing("marking_code", each.pointer, each.detail, each.detail_ru) for each in unmarked)
         return Held(HeldReason.DATA_MISSING, gaps)
@@ -178,7 +195,7 @@ class _Closing:
     """The lines of a closing in the making: collects refusals and gaps, so that all are reported at once."""
 
     def __init__(
-        self, event: PaymentEvent, today: date, vat: VatRate | None, defaults: Defaults, refusals: list[Finding]
+        self, event: PaymentEvent, today: date, vat: VatPolicy | None, defaults: Defaults, refusals: list[Finding]
     ) -> None:
         self._event = event
         self._today = today
@@ -233,7 +250,9 @@ class _Closing:
         if not name:
             detail, detail_ru = "The line has no printable name.", "У строки нет наименования."
             self.missing[Missing("name", f"{pointer}/name", detail, detail_ru)] = None
-        vat: VatRate | None = self._rate(prepaid.vat)
+        vat: VatRate | None = self._rate(
+            prepaid, Goods(item.name, item.sku or prepaid.sku, item.vat_group or prepaid.vat_group)
+        )
         if item.vat is not None:
             vat = parse_member(VatRate, item.vat, f"{pointer}/vat", 1199, self.refusals)
         thing: PaymentObject | None = prepaid.payment_object
@@ -262,6 +281,9 @@ class _Closing:
             excise=item.excise,
             country=item.country or prepaid.country,
             declaration=item.declaration or prepaid.declaration,
+            vat_group=item.vat_group or prepaid.vat_group,
+            additional_props=item.additional_props or prepaid.additional_props,
+            sectoral_props=item.sectoral_props or prepaid.sectoral_props,
         )
 
     def _closed(self, prepaid: Item) -> Item:
@@ -276,7 +298,7 @@ class _Closing:
         return replace(
             prepaid,
             name=name,
-            vat=self._rate(prepaid.vat),
+            vat=self._rate(prepaid, Goods(name, prepaid.sku, prepaid.vat_group)),
             payment_method=PaymentMethod.FULL_PAYMENT,
             payment_object=thing,
             marking=prepaid.marking and sold(prepaid.marking, prepaid.measure, PaymentMethod.FULL_PAYMENT),
@@ -289,9 +311,13 @@ class _Closing:
             self.missing[Missing("payment_object", pointer, detail, detail_ru)] = None
         return self._defaults.payment_object
 
-    def _rate(self, prepaid: VatRate) -> VatRate:
-        of_day = prepaid if self._vat is None or prepaid in _OF_THE_GOODS else self._vat
-        return succeeding(straight(of_day), self._today)
+    def _rate(self, prepaid: Item, goods: Goods) -> VatRate:
+        """The rate of the day of service; agent goods keep their principal's, 10 % and 0 % are the goods' own."""
+        mine = self._vat is not None and prepaid.agent is None and prepaid.vat not in _OF_THE_GOODS
+        of_day = None
+        if self._vat is not None and mine:
+            of_day = choose(self._vat, goods, PaymentMethod.FULL_PAYMENT, self._today).rate
+        return succeeding(straight(of_day or prepaid.vat), self._today)
 
 
 _ADVANCE = Missing(

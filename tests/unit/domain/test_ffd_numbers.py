@@ -69,12 +69,12 @@ def test_every_tag_and_no_other() -> None:
 
 
 def test_limits_of_the_format() -> None:
-    assert {
+    assert FACTS["limits"] == {
         "receipt_bytes": tags.RECEIPT_BYTES,
         "item_bytes": tags.ITEM_BYTES,
         "marked_items_per_receipt": rules.MAX_MARKING_CODES,
         "item_name_chars": fitting.NAME_LIMIT,
-    } == FACTS["limits"]
+    }
 
 
 def test_what_only_the_new_format_has() -> None:
