@@ -81,9 +81,36 @@ merchants = Table(
     Column("name", Text, nullable=False),
     Column("inn", Text, nullable=False),
     Column("status", Text, nullable=False, server_default=text("'active'")),
+    _json("vat", "{}"),
     _at(),
     _at("updated_at"),
 )
+
+vat_income = Table(
+    "vat_income",
+    metadata,
+    _merchant(),
+    Column("year", SmallInteger, nullable=False),
+    Column("income", BigInteger, nullable=False),
+    _at("counted_at"),
+    PrimaryKeyConstraint("merchant_id", "year"),
+)
+"""What a merchant's printed receipts of a calendar year brought in, counted anew once a day."""
+
+vat_reviews = Table(
+    "vat_reviews",
+    metadata,
+    _merchant(),
+    Column("year", SmallInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("bound_year", SmallInteger, nullable=False),
+    Column("percent", SmallInteger, nullable=False),
+    Column("income", BigInteger, nullable=False),
+    Column("bound", BigInteger, nullable=False),
+    _at("told_at"),
+    PrimaryKeyConstraint("merchant_id", "year", "kind", "bound_year", "percent"),
+)
+"""Shares of a bound that a merchant was told of: one message for each, for ever."""
 
 branches = Table(
     "branches",

@@ -19,6 +19,7 @@ from app.domain.ffd import FfdEnum
 from app.domain.money import quantity_text
 from app.domain.outcome import Accepted, Fiscalized
 from app.domain.receipt import Customer, Echo, FiscalData, Receipt
+from app.domain.vat_settings import VatSettings
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -55,6 +56,17 @@ def customer_from_json(stored: Mapping[str, Any]) -> Customer:
     """ValueError, naming the member, when it is not what `customer_to_json` writes."""
     customer: Customer = _decoder(Customer)(dict(stored), "customer")
     return customer
+
+
+def vat_settings_to_json(settings: VatSettings) -> Json:
+    """A merchant's VAT settings for storage."""
+    return _written(VatSettings, settings, sparse=True)
+
+
+def vat_settings_from_json(stored: Mapping[str, Any]) -> VatSettings:
+    """ValueError, naming the member, when it is not what `vat_settings_to_json` writes; {} is no settings."""
+    settings: VatSettings = _decoder(VatSettings)(dict(stored), "vat")
+    return settings
 
 
 def fiscal_to_json(fiscal: FiscalData) -> Json:

@@ -51,6 +51,7 @@ class Means:
     operations: frozenset[Operation]
     additional_prop: bool
     max_items: int = 100
+    carries: frozenset[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,10 @@ def plan_correction(asked: Asked, means: Means, today: date) -> CorrectionPlan |
     found += _beyond(asked, documents, means)
     if not found:
         for document in documents:
-            found += [one for one in findings(document.receipt, _day(asked), means.max_items) if one not in found]
+            # Tag 1192 is the planner's own: what becomes of it where it cannot be carried is judged above.
+            carries = None if means.carries is None else means.carries | {1192}
+            wrong = findings(document.receipt, _day(asked), means.max_items, carries)
+            found += [one for one in wrong if one not in found]
     if found:
         return Refused(tuple(found))
     return CorrectionPlan(documents, tuple(_notes(asked, documents, means)))

@@ -128,6 +128,13 @@ class Customer:
     def has_contact(self) -> bool:
         return bool(self.email or self.phone)
 
+    @property
+    def private_words(self) -> tuple[str, ...]:
+        """Everything that says who the buyer is, as a provider may repeat it; none of it belongs in logs."""
+        birth = None if self.birth_date is None else self.birth_date.strftime("%d.%m.%Y")
+        told = (self.email, self.phone, self.name, self.inn, birth, self.document_data, self.address)
+        return tuple(word for word in told if word)
+
 
 @dataclass(frozen=True, slots=True)
 class CorrectionBasis:

@@ -7,8 +7,10 @@ from uuid import UUID
 from app.db.repos import settings as repo
 from app.db.repos.settings import BranchRow, KassaRow, SourceRow
 from app.db.unit_of_work import Database
+from app.domain.codec import vat_settings_from_json
 from app.domain.errors import NotFound
 from app.domain.planning import PlanSettings
+from app.domain.vat_settings import NOTHING, VatSettings
 from app.services.remembered import Remembered
 
 
@@ -23,6 +25,7 @@ class MerchantSettings:
     kassas: dict[UUID, KassaRow]
     branches: dict[UUID, BranchRow]
     sources: dict[UUID, SourceRow]
+    vat: VatSettings = NOTHING
     compiled: dict[tuple[UUID, UUID | None, UUID], PlanSettings] = field(default_factory=dict, compare=False)
     """What `sales.py` made of them, by source, branch and kassa; lives and dies with these settings."""
 
@@ -83,4 +86,5 @@ class Catalog:
                 kassas={k.id: k for k in await repo.kassas(tx, merchant_id)},
                 branches={b.id: b for b in await repo.branches(tx, merchant_id)},
                 sources={s.id: s for s in await repo.sources(tx, merchant_id)},
+                vat=vat_settings_from_json(row.vat),
             )

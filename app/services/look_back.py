@@ -144,9 +144,16 @@ class LookBack:
         today = local_date(payload.occurred_at, receipt.timezone)
         compiled = self._sales.plan_settings(settings, source, branch, kassa)
         if payload.type is EventType.REFUND_SUCCEEDED:
-            plan = refund_receipt(payload, receipt, [*taken, *closed], today, max_items=compiled.max_items)
+            plan = refund_receipt(
+                payload,
+                receipt,
+                [*taken, *closed],
+                today,
+                max_items=compiled.max_items,
+                carries=compiled.carries,
+            )
         else:
-            rate = None if await self._named_rate(tx, sold.row) else compiled.defaults.vat
+            rate = None if await self._named_rate(tx, sold.row) else compiled.vat_policy
             plan = settlement_receipt(
                 payload,
                 receipt,
@@ -156,6 +163,7 @@ class LookBack:
                 rate,
                 defaults=compiled.defaults,
                 max_items=compiled.max_items,
+                carries=compiled.carries,
             )
         return Draft(plan, kassa, branch, original=told)
 
@@ -195,9 +203,10 @@ class LookBack:
             payload,
             prepaid,
             local_date(payload.occurred_at, receipt.timezone),
-            None if any(named) else compiled.defaults.vat,
+            None if any(named) else compiled.vat_policy,
             defaults=compiled.defaults,
             max_items=compiled.max_items,
+            carries=compiled.carries,
         )
         drawn = {story.chain.id: lines for (story, _), lines in zip(payments, made.drawn, strict=False) if lines}
         return Draft(made.plan, kassa, branch, drawn)
@@ -240,7 +249,8 @@ class LookBack:
             items=told.items,
             taxation=payload.taxation,
         )
-        asked = replace(compiled, defaults=replace(compiled.defaults, vat=None, payment_method=None))
+        defaults = replace(compiled.defaults, vat=None, payment_method=None)
+        asked = replace(compiled, defaults=defaults, vat=None, carries=None)
         match plan_sale(sale, asked, local_date(told.at, compiled.timezone)):
             case Planned(receipts=(receipt, *_)):
                 return _Sold(receipt, kassa.id, branch.id if branch else None)

@@ -189,7 +189,9 @@ class MissingReceipts:
 def means_of(registry: Registry[KassaDriver], kassa: KassaRow) -> Means:
     """What the driver of a kassa declares that it can carry."""
     can = registry.get(kassa.provider).capabilities
-    return Means(can.corrections, can.operations, can.additional_receipt_prop, can.max_items)
+    return Means(
+        can.corrections, can.operations, can.additional_receipt_prop, can.max_items, can.carried(FfdVersion(kassa.ffd))
+    )
 
 
 def made_plan(plan: CorrectionPlan | Refused) -> CorrectionPlan:

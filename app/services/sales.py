@@ -14,6 +14,7 @@ from app.domain.plan import Held, HeldReason
 from app.domain.planning import Defaults, Plan, Planned, PlanSettings, merge, plan_sale
 from app.domain.receipt import Receipt
 from app.domain.vat import VatRate
+from app.domain.vat_settings import VatPolicy
 from app.infra.crypto import SecretBox
 from app.ports.kassa import KassaDriver
 from app.ports.registry import Registry
@@ -90,11 +91,15 @@ class Sales:
         place = (source.id, None if branch is None else branch.id, kassa.id)
         made = settings.compiled.get(place)
         if made is None:
-            made = settings.compiled[place] = self._compiled(source, branch, kassa)
+            made = settings.compiled[place] = self._compiled(settings, source, branch, kassa)
         return made
 
-    def _compiled(self, source: SourceRow, branch: BranchRow | None, kassa: KassaRow) -> PlanSettings:
+    def _compiled(
+        self, settings: MerchantSettings, source: SourceRow, branch: BranchRow | None, kassa: KassaRow
+    ) -> PlanSettings:
         driver = self._registry.get(kassa.provider)
+        nearer = merge(_defaults(source.defaults), _defaults(branch.defaults if branch else {}))
+        farthest = _defaults(kassa.defaults)
         return PlanSettings(
             kassa_id=f"kas_{kassa.id.hex}",
             ffd=FfdVersion(kassa.ffd),
@@ -102,13 +107,11 @@ class Sales:
             place=kassa.place,
             timezone=kassa.timezone if branch is None or branch.timezone is None else branch.timezone,
             internet=kassa.internet,
-            defaults=merge(
-                _defaults(source.defaults),
-                _defaults(branch.defaults if branch else {}),
-                _defaults(kassa.defaults),
-            ),
+            defaults=merge(nearer, farthest),
             fallback_contact=open_fallback(self._box, source),
             max_items=driver.capabilities.max_items,
+            carries=driver.capabilities.carried(FfdVersion(kassa.ffd)),
+            vat=VatPolicy(settings.vat, nearer.vat, farthest.vat),
         )
 
 

@@ -22,6 +22,7 @@ class MerchantRow:
     name: str
     inn: str
     status: str
+    vat: dict[str, Any]
     created_at: datetime
     updated_at: datetime
 
