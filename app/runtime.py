@@ -17,6 +17,7 @@ from app.db.migrate import head
 from app.db.records import Acceptance, Accepted
 from app.db.unit_of_work import Database
 from app.domain.deadline import Limits as DeadlineLimits
+from app.domain.vat_review import parse_bounds
 from app.infra.calendar import ProductionCalendar, parse_exceptions
 from app.infra.clock import DatabaseClock
 from app.infra.dsn import Dsn
@@ -69,6 +70,7 @@ from app.services.reconcile import Reconcile
 from app.services.retention import Limits
 from app.services.settle import Settle
 from app.services.sources import Sources
+from app.services.vat import Vat
 from app.settings import Settings
 from app.worker.dispatch import Dispatch, Stages
 from app.worker.maintenance import Maintenance
@@ -165,6 +167,7 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
         missing = MissingReceipts(database=database, catalog=catalog, intake=intake, registry=kassas)
         services = Services(
             merchants=Merchants(database, catalog, clock),
+            vat=Vat(database, catalog, clock, parse_bounds(settings.vat_bounds)),
             kassas=Kassas(database, catalog, drivers, keys.box, policy, clock),
             sources=Sources(database, catalog, sources, keys.box, policy, clock, settings.public_url or ""),
             access=Access(database, keys.pepper, clock.now),
@@ -353,6 +356,7 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
             links=runtime.links,
             hold_late=s.hold_late_receipts,
         ),
+        vat=runtime.services.vat,
         idempotency=runtime.services.idempotency,
         metrics=runtime.metrics,
         rescue_seconds=s.rescue_every_seconds,

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.problems import MEDIA_TYPE, ProblemDocument, documented
 from app.api.schemas.events import EventIn
-from app.api.schemas.webhooks import RECEIPT_MESSAGES, EndpointMessage, KassaMessage, ReceiptMessage
+from app.api.schemas.webhooks import RECEIPT_MESSAGES, EndpointMessage, KassaMessage, MerchantMessage, ReceiptMessage
 
 TITLE: Final = "CRM-Kassa"
 SUMMARY: Final = "Every payment of a CRM or acquirer becomes exactly one fiscal receipt (54-FZ)."
@@ -155,10 +155,16 @@ def _declare_webhooks(app: FastAPI) -> None:
     ) -> None:
         """`endpoint.disabled` goes to the merchant's other endpoints, `endpoint.test` to the one under test."""
 
+    def merchant(
+        body: MerchantMessage, webhook_id: _Id, webhook_timestamp: _Time, webhook_signature: _Signature
+    ) -> None:
+        """Nothing is changed by itself: which rate holds is the merchant's answer."""
+
     told: list[tuple[str, str, Callable[..., None]]] = [
         *((type, summary, receipt) for type, summary in RECEIPT_MESSAGES.items()),
         ("kassa.paused", "A kassa stands still", kassa),
         ("kassa.resumed", "A kassa goes on", kassa),
+        ("merchant.vat_regime_review", "A merchant's income nears a bound of its VAT regime", merchant),
         ("endpoint.disabled", "An endpoint was switched off", endpoint),
         ("endpoint.test", "A test of this endpoint", endpoint),
     ]

@@ -18,6 +18,7 @@ from app.api import (
     receipt_pages,
     receipts,
     sources,
+    vat,
 )
 from app.api.deps import known_parameters
 
@@ -30,6 +31,7 @@ BEHIND_KEYS = (
     messages.router,
     merchants.router,
     merchants.branches,
+    vat.router,
     kassas.router,
     sources.router,
     endpoints.router,

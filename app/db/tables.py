@@ -82,20 +82,10 @@ merchants = Table(
     Column("inn", Text, nullable=False),
     Column("status", Text, nullable=False, server_default=text("'active'")),
     _json("vat", "{}"),
+    _maybe_at("vat_reviewed_at"),
     _at(),
     _at("updated_at"),
 )
-
-vat_income = Table(
-    "vat_income",
-    metadata,
-    _merchant(),
-    Column("year", SmallInteger, nullable=False),
-    Column("income", BigInteger, nullable=False),
-    _at("counted_at"),
-    PrimaryKeyConstraint("merchant_id", "year"),
-)
-"""What a merchant's printed receipts of a calendar year brought in, counted anew once a day."""
 
 vat_reviews = Table(
     "vat_reviews",

@@ -81,6 +81,23 @@ class Standing:
         return self.income * 100 // self.bound.income
 
 
+def parse_bounds(text: str) -> dict[tuple[BoundKind, int], int]:
+    """Figures that an operator set, such as `usn_exempt:2029=1000000000, usn_vat5:2027=28000000000` (kopecks).
+
+    ValueError says which part cannot be read.
+    """
+    found = {}
+    for part in (one.strip() for one in text.split(",") if one.strip()):
+        name, _, income = part.partition("=")
+        kind, _, year = name.partition(":")
+        try:
+            found[BoundKind(kind.strip()), int(year)] = int(income)
+        except ValueError:
+            kinds = ", ".join(BoundKind)
+            raise ValueError(f"{part!r} is no bound: write kind:year=kopecks, kind one of {kinds}") from None
+    return found
+
+
 def bound_of(kind: BoundKind, year: int, set_by_operator: Mapping[tuple[BoundKind, int], int] | None = None) -> Bound:
     """The bound that decides for this year; of a year that the law does not name the last one before, unconfirmed.
 

@@ -437,11 +437,11 @@ class Actions:
 
 
 def _changed(before: PaymentEvent, changes: dict[str, Any]) -> PaymentEvent:
-    """The event with some members replaced; a customer is merged member by member."""
+    """The event with some members replaced; customer and requisites are merged member by member."""
     stored = event_to_json(before)
     for name, value in changes.items():
-        if name == "customer" and isinstance(value, dict):
-            stored["customer"] = {**stored.get("customer", {}), **value}
+        if name in ("customer", "requisites") and isinstance(value, dict):
+            stored[name] = {**stored.get(name, {}), **value}
         elif value is None:
             stored.pop(name, None)
         else:

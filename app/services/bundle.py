@@ -22,6 +22,7 @@ from app.services.providers import Providers
 from app.services.reads import Reads
 from app.services.receipt_page import ReceiptPages
 from app.services.sources import Sources
+from app.services.vat import Vat
 
 
 @dataclass(slots=True)
@@ -29,6 +30,7 @@ class Services:
     """One of each; the FastAPI app finds it at `app.state.services`."""
 
     merchants: Merchants
+    vat: Vat
     kassas: Kassas
     sources: Sources
     access: Access

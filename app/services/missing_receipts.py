@@ -15,7 +15,7 @@ from app.db.unit_of_work import Database
 from app.domain.correction import Asked, Case, CorrectionPlan, Means, carried, plan_correction
 from app.domain.errors import Conflict, DuplicateEvent, Finding, Invalid
 from app.domain.event import EventType, PaymentEvent
-from app.domain.ffd import Operation
+from app.domain.ffd import FfdVersion, Operation
 from app.domain.plan import Held, Planned, Refused
 from app.domain.receipt import CorrectionBasis, Receipt
 from app.infra.ids import public

@@ -21,6 +21,7 @@ from app.services.deadlines import Deadlines
 from app.services.idempotency import Idempotency
 from app.services.overdue import Overdue
 from app.services.retention import Limits, Retention
+from app.services.vat import Vat
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +37,7 @@ class Maintenance:
         database: Database,
         overdue: Overdue,
         deadlines: Deadlines,
+        vat: Vat,
         idempotency: Idempotency,
         metrics: Metrics,
         rescue_seconds: float,
@@ -45,6 +47,7 @@ class Maintenance:
         self._database = database
         self._overdue = overdue
         self._deadlines = deadlines
+        self._vat = vat
         self._idempotency = idempotency
         self._metrics = metrics
         self._rescue_seconds = rescue_seconds
@@ -55,6 +58,7 @@ class Maintenance:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._every(self._rescue_seconds, self.rescue))
             group.create_task(self._every(self._sweep_seconds, self.sweep))
+            group.create_task(self._every(_ASK_FOR_THE_TURN, self._vat.review))
             if self._limits is not None:
                 group.create_task(self._every(_ASK_FOR_THE_TURN, self.prune))
 

@@ -1,4 +1,4 @@
-"""A merchant's VAT rates have dates; its income of a year is counted, and what was told of the bounds is kept."""
+"""A merchant's VAT rates have dates; what it was told of the bounds of its income is kept."""
 
 from alembic import op
 
@@ -10,16 +10,6 @@ depends_on = None
 NOBODY = "nullif(current_setting('kassa.merchant', true), '')::uuid"
 
 TABLES = {
-    "vat_income": """
-        CREATE TABLE vat_income (
-          merchant_id UUID NOT NULL,
-          year SMALLINT NOT NULL,
-          income BIGINT NOT NULL,
-          counted_at TIMESTAMP WITH TIME ZONE DEFAULT kassa_now() NOT NULL,
-          CONSTRAINT pk_vat_income PRIMARY KEY (merchant_id, year),
-          CONSTRAINT fk_vat_income_merchant_id FOREIGN KEY(merchant_id) REFERENCES merchants (id)
-        )
-        """,
     "vat_reviews": """
         CREATE TABLE vat_reviews (
           merchant_id UUID NOT NULL,
@@ -40,6 +30,7 @@ TABLES = {
 def upgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '1s'")
     op.execute("ALTER TABLE merchants ADD COLUMN vat JSONB DEFAULT '{}'::jsonb NOT NULL")
+    op.execute("ALTER TABLE merchants ADD COLUMN vat_reviewed_at TIMESTAMP WITH TIME ZONE")
     for table, definition in TABLES.items():
         op.execute(definition)
         op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO kassa_pipeline")
@@ -54,4 +45,5 @@ def downgrade() -> None:
     op.execute("SET LOCAL lock_timeout = '1s'")
     for table in TABLES:
         op.execute(f"DROP TABLE {table}")
+    op.execute("ALTER TABLE merchants DROP COLUMN vat_reviewed_at")
     op.execute("ALTER TABLE merchants DROP COLUMN vat")

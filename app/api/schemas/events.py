@@ -1,16 +1,31 @@
 """The neutral event: what any CRM sends us, and what it hears back."""
 
+import base64
 import json
 from datetime import UTC, datetime
+from datetime import date as Day
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 
-from app.api.schemas.lines import WHOLE, CustomerIn, CustomerOut, Flag, ItemOut, Items, Payments, TaxationName
+from app.api.schemas.lines import (
+    WHOLE,
+    CashierIn,
+    CustomerIn,
+    CustomerOut,
+    Flag,
+    ItemOut,
+    Items,
+    OperatingIn,
+    Payments,
+    SectoralProps,
+    TaxationName,
+    UserPropIn,
+)
 from app.api.schemas.receipts import MissingOut, ReceiptOut
 from app.api.types import EventId, MerchantId, MinorUnits, Moment, RequestModel, ResponseModel, SourceId, Timestamp
 from app.domain.errors import Finding, Invalid
-from app.domain.event import EventType, OriginalSale, PaymentEvent
+from app.domain.event import EventRequisites, EventType, OriginalSale, PaymentEvent
 from app.domain.receipt import Customer
 
 MAX_METADATA_BYTES = 16 * 1024
@@ -52,6 +67,9 @@ Metadata = Annotated[dict[str, JsonValue], AfterValidator(_storable)]
 """The caller's own members: kept and given back, never read."""
 
 
+Place = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256, pattern=r"^[^\x00]+$")]
+
+
 class MoneyIn(RequestModel):
     """What an event, a manual receipt and a correction say alike: the money, the buyer and the goods."""
 
@@ -71,7 +89,35 @@ class MoneyIn(RequestModel):
         description="True: goods or service are given with the payment. False: a prepayment. Left out: the settings.",
     )
     discount: MinorUnits | None = Field(default=None, description="Of the whole order, kopecks; spread over the lines.")
+    shipped_on: Day | None = Field(
+        default=None,
+        description="Local day on which goods or service were given, when it is not the day of the money: it decides "
+        "which VAT rate is in force.",
+    )
+    internet: Flag | None = Field(default=None, description="Tag 1125 of this sale. Left out: as the kassa is set.")
+    place: Place | None = Field(
+        default=None,
+        description="Tag 1187 of this sale, to the letter one that the provider knows. Left out: the kassa's.",
+    )
+    cashier: CashierIn | None = Field(default=None, description="Tags 1021 and 1203.")
+    user_prop: UserPropIn | None = Field(default=None, description="Tag 1084.")
+    sectoral_props: SectoralProps = Field(default=[], description="Tag 1261.")
+    operating_prop: OperatingIn | None = Field(default=None, description="Tag 1270.")
     metadata: Metadata = Field(default={}, description="Yours; returned untouched.")
+
+    def requisites(self) -> EventRequisites | None:
+        """What is said of the receipt as a whole; None when nothing is."""
+        said = EventRequisites(
+            shipped_on=self.shipped_on,
+            internet=self.internet,
+            place=self.place,
+            cashier_name=None if self.cashier is None else self.cashier.name,
+            cashier_inn=None if self.cashier is None else self.cashier.inn,
+            user_prop=None if self.user_prop is None else (self.user_prop.name, self.user_prop.value),
+            sectoral_props=tuple(prop.to_domain() for prop in self.sectoral_props),
+            operating_prop=None if self.operating_prop is None else self.operating_prop.to_domain(),
+        )
+        return None if said == EventRequisites() else said
 
     def event(self, type: EventType, external_id: str, **more: Any) -> PaymentEvent:
         """The domain's event; a moment that was left out is this one."""
@@ -90,6 +136,7 @@ class MoneyIn(RequestModel):
             delivered=self.delivered,
             discount=self.discount,
             metadata=dict(self.metadata),
+            requisites=self.requisites(),
             **more,
         )
 
@@ -183,6 +230,13 @@ class Changes(RequestModel):
     taxation: TaxationName | None = None
     branch: Identifier | None = None
     delivered: Flag | None = None
+    shipped_on: Day | None = None
+    internet: Flag | None = None
+    place: Place | None = None
+    cashier: CashierIn | None = None
+    user_prop: UserPropIn | None = None
+    sectoral_props: SectoralProps | None = None
+    operating_prop: OperatingIn | None = None
     original: OriginalIn | None = None
 
     def given(self) -> dict[str, Any]:
@@ -190,6 +244,8 @@ class Changes(RequestModel):
         sent = self.model_dump(mode="json", exclude_unset=True)
         if sent.get("items"):
             sent["items"] = [_stored_line(item) for item in sent["items"]]
+        if said := _stored_requisites(sent):
+            sent["requisites"] = said
         if (original := sent.get("original")) is not None:
             original["items"] = [_stored_line(item) for item in original.get("items") or ()]
         if sent.get("payments"):
@@ -197,10 +253,35 @@ class Changes(RequestModel):
         return sent
 
 
+def _stored_requisites(sent: dict[str, Any]) -> dict[str, Any]:
+    """Takes out what is said of the receipt as a whole, in the form in which an event keeps it."""
+    said: dict[str, Any] = {
+        name: sent.pop(name) for name in ("shipped_on", "internet", "place", "operating_prop") if name in sent
+    }
+    if "sectoral_props" in sent:
+        said["sectoral_props"] = sent.pop("sectoral_props") or []
+    if "cashier" in sent:
+        cashier = sent.pop("cashier") or {}
+        said |= {"cashier_name": cashier.get("name"), "cashier_inn": cashier.get("inn")}
+    if "user_prop" in sent:
+        prop = sent.pop("user_prop")
+        said["user_prop"] = prop and [prop["name"], prop["value"]]
+    return said
+
+
 def _stored_line(item: dict[str, Any]) -> dict[str, Any]:
     if "marking_code" in item:
         item["marking"] = item.pop("marking_code")
+    if item.get("marking"):
+        item["marking"] = _stored_code(item["marking"])
     return item
+
+
+def _stored_code(marking: dict[str, Any]) -> dict[str, Any]:
+    encoded = marking.pop("code_base64", None)
+    if encoded is not None:
+        marking["code"] = base64.b64decode(encoded).decode()
+    return marking
 
 
 class EventOut(ResponseModel):

@@ -23,6 +23,7 @@ class MerchantRow:
     inn: str
     status: str
     vat: dict[str, Any]
+    vat_reviewed_at: datetime | None
     created_at: datetime
     updated_at: datetime
 

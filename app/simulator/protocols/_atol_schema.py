@@ -102,7 +102,7 @@ class Client(Strict):
 
 
 class V5Client(Client):
-    birthdate: Day | None = None
+    birthdate: Annotated[str | None, Field(pattern=r"^\d{2}\.\d{2}\.(19|20)\d\d$")] = None
     citizenship: Annotated[str | None, Field(pattern=r"^\d{3}$")] = None
     document_code: Annotated[str | None, Field(pattern=r"^\d{2}$")] = None
     document_data: Annotated[Text | None, Field(max_length=64)] = None
