@@ -306,14 +306,14 @@ def test_a_masked_person_is_unreadable_and_an_organisation_is_not_a_person() -> 
         "name": "Анна Петрова",
         "inn": "500100732259",
     }
-    assert customer_view(BUYER, masked=True) == {
+    assert customer_view(BUYER, masked=True) == person | {
         "email": "a***@e***.org",
         "phone": "+7******0000",
         "name": "А*** П***",
         "inn": "5001********",
     }
     firm = customer_view(Customer(email="office@example.org", name="ООО «Ромашка»", inn="7707083893"), masked=True)
-    assert firm == {"email": "o***@e***.org", "phone": None, "name": "ООО «Ромашка»", "inn": "7707083893"}
+    assert firm == person | {"email": "o***@e***.org", "phone": None, "name": "ООО «Ромашка»", "inn": "7707083893"}
     assert customer_view(Customer(), masked=True) is None
 
 

@@ -1,8 +1,8 @@
-"""VAT by date: both sides of midnight of 2025-12-31 in three time zones, a merchant's dated rates, groups, old receipts."""
+"""VAT by date: both sides of the midnight of 2025-12-31 in three time zones, dated rates, groups, old receipts."""
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -23,7 +23,7 @@ Make = Callable[..., Any]
 
 ZONES = ["Europe/Kaliningrad", "Europe/Moscow", "Asia/Kamchatka"]
 GENERAL = VatSettings(rates=(DatedRate(date(2019, 1, 1), VatRate.VAT20), DatedRate(date(2026, 1, 1), VatRate.VAT22)))
-NEW_YEAR = datetime(2026, 1, 1)
+NEW_YEAR = date(2026, 1, 1)
 BEFORE, AFTER = timedelta(seconds=-1), timedelta(0)
 FULL, PREPAID, ADVANCE = PaymentMethod.FULL_PAYMENT, PaymentMethod.FULL_PREPAYMENT, PaymentMethod.ADVANCE
 DEBT = PaymentMethod.CREDIT_PAYMENT
@@ -32,7 +32,8 @@ DEFAULTS = Defaults(payment_object=PaymentObject.COMMODITY, item_name="Ламп�
 
 def local_day(zone: str, off: timedelta) -> date:
     """The day of a moment near the New Year of that zone, told in UTC as an event tells it."""
-    moment = (NEW_YEAR + off).replace(tzinfo=ZoneInfo(zone)).astimezone(ZoneInfo("UTC"))
+    midnight = datetime.combine(NEW_YEAR, time(), ZoneInfo(zone))
+    moment = midnight.astimezone(UTC) + off
     return moment.astimezone(ZoneInfo(zone)).date()
 
 
@@ -79,7 +80,7 @@ def test_a_sale_at_the_turn_of_the_year(
 
 
 def test_one_moment_is_another_year_in_another_zone(sale: Make) -> None:
-    moment = datetime(2025, 12, 31, 21, 30, tzinfo=ZoneInfo("UTC"))
+    moment = datetime(2025, 12, 31, 21, 30, tzinfo=UTC)
     rates = {zone: only(sale(moment.astimezone(ZoneInfo(zone)).date(), FULL)).vat for zone in ZONES}
     assert rates == {
         "Europe/Kaliningrad": VatRate.VAT20,
