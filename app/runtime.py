@@ -17,6 +17,7 @@ from app.db.migrate import head
 from app.db.records import Acceptance, Accepted
 from app.db.unit_of_work import Database
 from app.domain.deadline import Limits as DeadlineLimits
+from app.domain.vat_review import parse_bounds
 from app.infra.calendar import ProductionCalendar, parse_exceptions
 from app.infra.clock import DatabaseClock
 from app.infra.dsn import Dsn
@@ -80,6 +81,7 @@ from app.services.silence import Silence
 from app.services.source_contexts import SourceContexts
 from app.services.source_polls import SourcePolls
 from app.services.sources import Sources
+from app.services.vat import Vat
 from app.settings import Settings
 from app.worker.dispatch import Dispatch, Stages
 from app.worker.maintenance import Maintenance
@@ -184,6 +186,7 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
         nomenclature = Nomenclature(database, catalog, clock)
         services = Services(
             merchants=Merchants(database, catalog, clock),
+            vat=Vat(database, catalog, clock, parse_bounds(settings.vat_bounds)),
             kassas=Kassas(database, catalog, drivers, keys.box, policy, clock),
             sources=connected,
             registrations=Registrations(connected, sources, http, settings.public_url),
@@ -403,6 +406,7 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
             links=runtime.links,
             hold_late=s.hold_late_receipts,
         ),
+        vat=runtime.services.vat,
         idempotency=runtime.services.idempotency,
         source_polls=runtime.services.source_polls,
         crm_reports=crm_reports,

@@ -56,6 +56,8 @@ class Settings(BaseSettings):
     contact_wait_seconds: Annotated[float, Field(ge=0)] = 900.0
     working_days: str = ""
 
+    vat_bounds: str = ""
+
     delivery_timeout_seconds: Seconds = 15.0
     endpoint_max_in_flight: Annotated[int, Field(ge=1, le=100)] = 10
     rotation_overlap_seconds: Seconds = 86_400.0

@@ -18,6 +18,7 @@ from app.api.schemas.webhooks import (
     AlarmMessage,
     EndpointMessage,
     KassaMessage,
+    MerchantMessage,
     ReceiptMessage,
     SourceMessage,
 )
@@ -172,6 +173,11 @@ def _declare_webhooks(app: FastAPI) -> None:
     ) -> None:
         """`endpoint.disabled` goes to the merchant's other endpoints, `endpoint.test` to the one under test."""
 
+    def merchant(
+        body: MerchantMessage, webhook_id: _Id, webhook_timestamp: _Time, webhook_signature: _Signature
+    ) -> None:
+        """Nothing is changed by itself: which rate holds is the merchant's answer."""
+
     told: list[tuple[str, str, Callable[..., None]]] = [
         *((type, summary, receipt) for type, summary in RECEIPT_MESSAGES.items()),
         ("kassa.paused", "A kassa stands still", kassa),
@@ -179,6 +185,7 @@ def _declare_webhooks(app: FastAPI) -> None:
         ("event.alarm", "Reported money changed at its source", alarm),
         ("source.silent", "Nothing is heard of a source", source),
         ("source.heard", "A source is heard again", source),
+        ("merchant.vat_regime_review", "A merchant's income nears a bound of its VAT regime", merchant),
         ("endpoint.disabled", "An endpoint was switched off", endpoint),
         ("endpoint.test", "A test of this endpoint", endpoint),
     ]

@@ -69,7 +69,7 @@ async def list_merchants(services: ServicesDep, principal: Reader, page: PageQue
 @router.get("/{merchant_id}", operation_id="getMerchant", summary="Read a merchant", responses=documented("not-found"))
 async def read_merchant(merchant_id: MerchantId, services: ServicesDep, principal: Reader) -> MerchantOut:
     """Of other merchants nothing is told, not even that they exist."""
-    _own(principal, merchant_id)
+    own(principal, merchant_id)
     return MerchantOut.model_validate(await services.merchants.read(merchant_id))
 
 
@@ -83,7 +83,7 @@ async def update_merchant(
     merchant_id: MerchantId, body: MerchantChange, services: ServicesDep, principal: Writer
 ) -> MerchantOut:
     """The INN stays once a kassa was used."""
-    _own(principal, merchant_id)
+    own(principal, merchant_id)
     changes = body.model_dump(exclude_unset=True)
     if "status" in changes and not principal.admin:
         raise Problem(
@@ -147,6 +147,7 @@ async def update_branch(branch_id: BranchId, body: BranchChange, services: Servi
     return BranchOut.model_validate(changed)
 
 
-def _own(principal: Principal, merchant_id: UUID) -> None:
+def own(principal: Principal, merchant_id: UUID) -> None:
+    """NotFound for a merchant that is not the caller's."""
     if principal.merchant_id not in (None, merchant_id):
         raise NotFound("There is no such merchant here.")

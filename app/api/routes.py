@@ -20,6 +20,7 @@ from app.api import (
     receipt_pages,
     receipts,
     sources,
+    vat,
 )
 from app.api.deps import known_parameters
 
@@ -32,6 +33,7 @@ BEHIND_KEYS = (
     messages.router,
     merchants.router,
     merchants.branches,
+    vat.router,
     kassas.router,
     sources.router,
     nomenclature.router,

@@ -81,12 +81,29 @@ merchants = Table(
     Column("name", Text, nullable=False),
     Column("inn", Text, nullable=False),
     Column("status", Text, nullable=False, server_default=text("'active'")),
+    _json("vat", "{}"),
+    _maybe_at("vat_reviewed_at"),
     _at(),
     _at("updated_at"),
     Column("unmapped", Text, nullable=False, server_default=text("'default'")),
     Column("nomenclature_version", Integer, nullable=False, server_default=text("0")),
     _maybe_at("nomenclature_at"),
 )
+
+vat_reviews = Table(
+    "vat_reviews",
+    metadata,
+    _merchant(),
+    Column("year", SmallInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("bound_year", SmallInteger, nullable=False),
+    Column("percent", SmallInteger, nullable=False),
+    Column("income", BigInteger, nullable=False),
+    Column("bound", BigInteger, nullable=False),
+    _at("told_at"),
+    PrimaryKeyConstraint("merchant_id", "year", "kind", "bound_year", "percent"),
+)
+"""Shares of a bound that a merchant was told of: one message for each, for ever."""
 
 branches = Table(
     "branches",

@@ -20,7 +20,8 @@ from app.domain.ffd import FfdEnum
 from app.domain.money import quantity_text
 from app.domain.nomenclature import Filled
 from app.domain.outcome import Accepted, Fiscalized
-from app.domain.receipt import Agent, Echo, FiscalData, Receipt
+from app.domain.receipt import Agent, Customer, Echo, FiscalData, Receipt
+from app.domain.vat_settings import VatSettings
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -46,6 +47,28 @@ def receipt_from_json(stored: Mapping[str, Any]) -> Receipt:
     """ValueError, naming the member, when it is not what `receipt_to_json` writes."""
     receipt: Receipt = _decoder(Receipt)(dict(stored), "receipt")
     return receipt
+
+
+def customer_to_json(customer: Customer) -> Json:
+    """A buyer for storage: members without a value are left out."""
+    return _written(Customer, customer, sparse=True)
+
+
+def customer_from_json(stored: Mapping[str, Any]) -> Customer:
+    """ValueError, naming the member, when it is not what `customer_to_json` writes."""
+    customer: Customer = _decoder(Customer)(dict(stored), "customer")
+    return customer
+
+
+def vat_settings_to_json(settings: VatSettings) -> Json:
+    """A merchant's VAT settings for storage."""
+    return _written(VatSettings, settings, sparse=True)
+
+
+def vat_settings_from_json(stored: Mapping[str, Any]) -> VatSettings:
+    """ValueError, naming the member, when it is not what `vat_settings_to_json` writes; {} is no settings."""
+    settings: VatSettings = _decoder(VatSettings)(dict(stored), "vat")
+    return settings
 
 
 def fiscal_to_json(fiscal: FiscalData) -> Json:
@@ -154,11 +177,12 @@ def _object_encoder(kind: Any, sparse: bool) -> Encode:
     names = tuple(hints)
     read = attrgetter(*names, names[0])  # the first one twice: of a single name it would give no tuple
     writes = tuple(_encoder(hints[name], sparse) for name in names)
+    omitted = frozenset(field.name for field in fields(kind) if field.metadata.get("omit_empty"))
 
     def encode_sparse(value: Any) -> Json:
         members = {}
         for name, one, write in zip(names, read(value), writes, strict=False):
-            if one is not None:
+            if one is not None and (one != () or name not in omitted):
                 members[name] = one if write is None else write(one)
         return members
 

@@ -52,6 +52,7 @@ class Means:
     operations: frozenset[Operation]
     additional_prop: bool
     max_items: int = 100
+    carries: frozenset[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,9 @@ def plan_correction(asked: Asked, means: Means, today: date) -> CorrectionPlan |
     found += _beyond(asked, documents, means)
     if not found:
         for document in documents:
-            limits = DriverLimits(max_items=means.max_items)
+            # Tag 1192 is the planner's own: what becomes of it where it cannot be carried is judged above.
+            carries = None if means.carries is None else means.carries | {1192}
+            limits = DriverLimits(max_items=means.max_items, carries=carries)
             found += [one for one in findings(document.receipt, _day(asked), limits) if one not in found]
     if found:
         return Refused(tuple(found))

@@ -1,11 +1,11 @@
 """A payment event: what a source reported about money, before anything is decided about receipts."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
 
-from app.domain.receipt import Agent, Customer, MarkingCode
+from app.domain.receipt import OMIT_EMPTY, Agent, Customer, MarkingCode, OperatingProp, SectoralProp
 
 
 class EventType(Enum):
@@ -29,7 +29,10 @@ class EventStatus(Enum):
 
 @dataclass(frozen=True, slots=True)
 class EventItem:
-    """A line as the source knows it; what is None is filled from defaults or holds the receipt."""
+    """A line as the source knows it; what is None is filled from defaults or holds the receipt.
+
+    `vat_group` names a group of the merchant's VAT settings.
+    """
 
     name: str
     quantity: Decimal
@@ -47,6 +50,9 @@ class EventItem:
     declaration: str | None = None
     discount: int | None = None
     """Kopecks off this line; price and amount are before it."""
+    additional_props: str | None = None
+    sectoral_props: tuple[SectoralProp, ...] = field(default=(), metadata=OMIT_EMPTY)
+    vat_group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +110,30 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class EventRequisites:
+    """What a source may say of the receipt as a whole; None is no answer.
+
+    `shipped_on`: local day on which the goods or service were given, when it is not the day of the money. `internet`
+    (1125) and `place` (1187) are those of this sale where the kassa serves several.
+    """
+
+    shipped_on: date | None = None
+    internet: bool | None = None
+    place: str | None = None
+    cashier_name: str | None = None
+    cashier_inn: str | None = None
+    user_prop: tuple[str, str] | None = None
+    sectoral_props: tuple[SectoralProp, ...] = field(default=(), metadata=OMIT_EMPTY)
+    operating_prop: OperatingProp | None = None
+
+
+NOTHING_SAID = EventRequisites()
+
+
+@dataclass(frozen=True, slots=True)
 class PaymentEvent:
     """One report of one source. (merchant, source, type, external_id) is its permanent identity.
 
-    `internet`: how this payment was taken (tag 1125); None: as the kassa says.
     `stands_alone`: a refund of a source that keeps the books of its sales and names none; what no sale of its order
     here answers for is returned as its own lines say.
     """
@@ -134,6 +160,6 @@ class PaymentEvent:
     metadata: dict[str, object] = field(default_factory=dict)
     test: bool = False
     original: OriginalSale | None = None
-    internet: bool | None = None
     question: Question | None = None
     stands_alone: bool | None = None
+    requisites: EventRequisites | None = None

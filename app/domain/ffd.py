@@ -5,7 +5,7 @@ gateway's own names, which drivers map to what each provider calls them; VAT rat
 """
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, nonmember
 from functools import cache
 from typing import Any, Self
 
@@ -19,7 +19,7 @@ class Term:
 
 
 class FfdEnum(Enum):
-    """An enumeration of the format; `code` is our name in the API, `tag_value` the number in the document."""
+    """An enumeration of the format: `tag` carries it, `code` is our name, `tag_value` the number in the document."""
 
     code: str
     tag_value: int
@@ -49,6 +49,8 @@ def _by_code(kind: type[FfdEnum]) -> dict[str, Any]:
 
 class Operation(FfdEnum):
     """Признак расчета, tag 1054."""
+
+    tag = nonmember(1054)
 
     SELL = Term(1, "приход")
     SELL_REFUND = Term(2, "возврат прихода")
@@ -81,6 +83,8 @@ class Taxation(FfdEnum):
     ЕНВД (bit 3) was abolished on 2021-01-01 and is left out: a new receipt cannot carry it.
     """
 
+    tag = nonmember(1055)
+
     OSN = Term(1, "общая")
     USN_INCOME = Term(2, "УСН доход")
     USN_INCOME_OUTCOME = Term(4, "УСН доход - расход")
@@ -90,6 +94,8 @@ class Taxation(FfdEnum):
 
 class PaymentMethod(FfdEnum):
     """Признак способа расчета, tag 1214."""
+
+    tag = nonmember(1214)
 
     FULL_PREPAYMENT = Term(1, "предоплата 100%")
     PREPAYMENT = Term(2, "предоплата")
@@ -109,6 +115,8 @@ class PaymentMethod(FfdEnum):
 
 class PaymentObject(FfdEnum):
     """Признак предмета расчета, tag 1212. 27 and 30-33 exist in FFD 1.2 only."""
+
+    tag = nonmember(1212)
 
     COMMODITY = Term(1, "товар")
     EXCISE = Term(2, "подакцизный товар")
@@ -164,6 +172,8 @@ class PaymentKind(FfdEnum):
 class AgentType(FfdEnum):
     """Признак агента, tag 1222 on the item (one bit)."""
 
+    tag = nonmember(1222)
+
     BANK_PAYING_AGENT = Term(1, "банковский платежный агент")
     BANK_PAYING_SUBAGENT = Term(2, "банковский платежный субагент")
     PAYING_AGENT = Term(4, "платежный агент")
@@ -175,6 +185,8 @@ class AgentType(FfdEnum):
 
 class Measure(FfdEnum):
     """Мера количества предмета расчета, tag 2108 (FFD 1.2); FFD 1.05 carries the short text in tag 1197."""
+
+    tag = nonmember(2108)
 
     PIECE = Term(0, "шт")
     GRAM = Term(10, "г")
@@ -201,9 +213,16 @@ class Measure(FfdEnum):
     TERABYTE = Term(83, "Тбайт")
     ANOTHER = Term(255, "иные")
 
+    @property
+    def unit_text(self) -> str:
+        """Единица измерения, tag 1197 of FFD 1.05; of "another" there is nothing to print."""
+        return "" if self is Measure.ANOTHER else self.ru
+
 
 class CorrectionKind(FfdEnum):
     """Тип коррекции, tag 1173."""
+
+    tag = nonmember(1173)
 
     SELF = Term(0, "самостоятельно")
     INSTRUCTION = Term(1, "по предписанию")
@@ -211,6 +230,8 @@ class CorrectionKind(FfdEnum):
 
 class FfdVersion(Enum):
     """Номер версии ФФД, tag 1209: the API name is the version itself."""
+
+    tag = nonmember(1209)
 
     V1_05 = "1.05"
     V1_1 = "1.1"
@@ -225,8 +246,34 @@ class FfdVersion(Enum):
         return next((v for v in cls if v.tag_value == value), None)
 
 
+class InternetSign(FfdEnum):
+    """Признак расчета в сети Интернет, tag 1125: left out of a payment in person (order ЕД-7-20/236@)."""
+
+    tag = nonmember(1125)
+
+    INTERNET = Term(1, "да")
+
+
+class TimeZone(FfdEnum):
+    """Часовая зона, tag 1011: Russia's zones from Kaliningrad (UTC+2) to Kamchatka (UTC+12)."""
+
+    tag = nonmember(1011)
+
+    UTC_PLUS_2 = Term(1, "UTC+2")
+    UTC_PLUS_3 = Term(2, "UTC+3")
+    UTC_PLUS_4 = Term(3, "UTC+4")
+    UTC_PLUS_5 = Term(4, "UTC+5")
+    UTC_PLUS_6 = Term(5, "UTC+6")
+    UTC_PLUS_7 = Term(6, "UTC+7")
+    UTC_PLUS_8 = Term(7, "UTC+8")
+    UTC_PLUS_9 = Term(8, "UTC+9")
+    UTC_PLUS_10 = Term(9, "UTC+10")
+    UTC_PLUS_11 = Term(10, "UTC+11")
+    UTC_PLUS_12 = Term(11, "UTC+12")
+
+
 def timezone_code(utc_offset_hours: int) -> int:
     """Часовая зона, tag 1011: 1 = UTC+2 … 11 = UTC+12 (Moscow is 2). ValueError outside Russia's zones."""
     if not 2 <= utc_offset_hours <= 12:
         raise ValueError(f"UTC{utc_offset_hours:+d} has no code in tag 1011 (UTC+2 … UTC+12)")
-    return utc_offset_hours - 1
+    return TimeZone[f"UTC_PLUS_{utc_offset_hours}"].tag_value

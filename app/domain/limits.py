@@ -12,7 +12,8 @@ from app.domain.receipt import Item, Receipt
 class DriverLimits:
     """The bounds of one driver; as they stand here they are those of the format with the usual 100 lines.
 
-    `ffd` are the formats in which it prints, `corrections` those in which it prints correction receipts.
+    `ffd` are the formats in which it prints, `corrections` those in which it prints correction receipts; `carries` are
+    the optional tags that it can send (`carriage.py` judges them); None: `marking` and `agents` say it of those two.
     """
 
     max_items: int = 100
@@ -22,6 +23,7 @@ class DriverLimits:
     corrections: frozenset[FfdVersion] = field(default=frozenset(FfdVersion))
     marking: bool = True
     agents: bool = True
+    carries: frozenset[int] | None = None
 
 
 def limit_findings(found: list[Finding], receipt: Receipt, limits: DriverLimits) -> None:
@@ -83,7 +85,7 @@ def _line(found: list[Finding], index: int, item: Item, limits: DriverLimits) ->
                     "Round the quantity, or report one unit with the real quantity in the name.",
                 )
             )
-    if item.marking is not None and not limits.marking:
+    if limits.carries is None and item.marking is not None and not limits.marking:
         found.append(
             Finding(
                 f"{pointer}/marking_code",
@@ -94,7 +96,7 @@ def _line(found: list[Finding], index: int, item: Item, limits: DriverLimits) ->
                 "Sell marked goods through a kassa whose provider carries them.",
             )
         )
-    if item.agent is not None and not limits.agents:
+    if limits.carries is None and item.agent is not None and not limits.agents:
         found.append(
             Finding(
                 f"{pointer}/agent",

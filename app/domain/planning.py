@@ -15,7 +15,7 @@ from app.domain.basket_lines import lay_out
 from app.domain.causes import Who
 from app.domain.defaults import Defaults, merge
 from app.domain.errors import Finding
-from app.domain.event import EventItem, PaymentEvent
+from app.domain.event import EventItem, EventRequisites, PaymentEvent
 from app.domain.ffd import (
     FfdVersion,
     Measure,
@@ -30,13 +30,14 @@ from app.domain.limits import DriverLimits
 from app.domain.money import roubles
 from app.domain.nomenclature import Matcher
 from app.domain.plan import Held, HeldReason, Missing, Plan, Planned, Refused, unanswered
-from app.domain.rates import for_method
 from app.domain.reading import item_findings, money_findings, parse_member, parse_payments, untracked
 from app.domain.receipt import Customer, Item, Payment, Receipt
 from app.domain.ruled_lines import RuledLines
 from app.domain.rules import OF_SUMS, contact_usable, findings
 from app.domain.text import fit
-from app.domain.vat import VatRate, in_force
+from app.domain.vat import VatRate
+from app.domain.vat_choice import Goods, choose
+from app.domain.vat_settings import VatPolicy
 
 __all__ = [
     "Defaults",
@@ -70,6 +71,12 @@ class PlanSettings:
     fallback_contact: Customer | None
     limits: DriverLimits = field(default_factory=DriverLimits)
     nomenclature: Matcher | None = field(default=None, compare=False)
+    vat: VatPolicy | None = None
+
+    @property
+    def vat_policy(self) -> VatPolicy:
+        """The merchant's answer about VAT; without one the undated default alone."""
+        return self.vat or VatPolicy(kassa=self.defaults.vat)
 
 
 def plan_sale(event: PaymentEvent, settings: PlanSettings | None, today: date) -> Plan:
@@ -107,6 +114,7 @@ class _Draft:
         self._settings = settings
         self._defaults = settings.defaults
         self._today = today
+        self._said = event.requisites or EventRequisites()
         self._refusals = refusals
         self._missing: list[Missing] = [*unanswered(event)]
         self._notes: list[str] = []
@@ -123,7 +131,7 @@ class _Draft:
         if unknown := untracked(event):
             self._notes.append(f"prepaid_elsewhere: #/payments {roubles(unknown)}")
         items = self._items() if event.items else self._default_item()
-        if not settings.place.strip():
+        if not (self._said.place or settings.place).strip():
             self._lack("place", "#", "The kassa has no place of settlement.", "У кассы нет места расчётов.")
         if self._refusals:
             known = taxation or next(iter(settings.taxation), Taxation.USN_INCOME)
@@ -136,7 +144,7 @@ class _Draft:
     def _receipt(
         self, taxation: Taxation, items: tuple[Item, ...], payments: tuple[Payment, ...], customer: Customer
     ) -> Receipt:
-        settings = self._settings
+        settings, said = self._settings, self._said
         return Receipt(
             operation=Operation.SELL,
             taxation=taxation,
@@ -144,9 +152,14 @@ class _Draft:
             items=items,
             payments=payments,
             customer=customer,
-            place=settings.place,
+            place=said.place or settings.place,
             timezone=settings.timezone,
-            internet=settings.internet if self._event.internet is None else self._event.internet,
+            internet=settings.internet if said.internet is None else said.internet,
+            cashier_name=said.cashier_name,
+            cashier_inn=said.cashier_inn,
+            user_prop=said.user_prop,
+            sectoral_props=said.sectoral_props,
+            operating_prop=said.operating_prop,
         )
 
     def _judged(self, receipt: Receipt) -> Plan:
@@ -177,7 +190,8 @@ class _Draft:
 
     def _ruled(self, index: int, pointer: str, item: EventItem) -> tuple[EventItem, Defaults] | None:
         """The line as its rule wants it, and what answers for the rest; None: no rule covers it, and one must."""
-        found = self._rules.line(index, pointer, item, self._defaults)
+        # The merchant's rates have dates: who answers for VAT is asked only where no rule does.
+        found = self._rules.line(index, pointer, item, replace(self._defaults, vat=None))
         match found:
             case Missing():
                 self._missing.append(found)
@@ -248,7 +262,13 @@ class _Draft:
         if not name:
             self._lack("name", f"{pointer}/name", "The line has no printable name.", "У строки нет наименования.")
         method = self._method(f"{pointer}/payment_method", item.payment_method, answers.payment_method)
-        vat = self._vat(f"{pointer}/vat", item.vat, method, answers.vat)
+        vat: VatRate | None = None
+        if item.agent is not None and item.vat is None and answers.vat is None:
+            detail = "Goods of a principal carry the principal's VAT rate, and nothing says it."
+            self._lack("vat", f"{pointer}/vat", detail, "Ставка НДС товара принципала не указана.")
+        else:
+            goods = Goods(item.name, item.sku, item.vat_group)
+            vat = self._vat(f"{pointer}/vat", item.vat, method, goods, answers.vat)
         thing = self._object(f"{pointer}/payment_object", item.payment_object, answers.payment_object)
         measure = self._measure(f"{pointer}/measure", item.measure, item.quantity, answers.measure)
         if not name or method is None or vat is None or thing is None or measure is None:
@@ -268,6 +288,10 @@ class _Draft:
             excise=item.excise,
             country=item.country,
             declaration=item.declaration,
+            additional_props=item.additional_props,
+            sectoral_props=item.sectoral_props,
+            shipped_on=self._said.shipped_on,
+            vat_group=item.vat_group,
         )
 
     def _default_item(self) -> list[Item]:
@@ -284,7 +308,7 @@ class _Draft:
         elif changes:
             self._notes.append(name_note("#/items", changes))
         method = self._method("#/items/0/payment_method", said.payment_method, answers.payment_method)
-        vat = self._vat("#/items/0/vat", None, method, answers.vat)
+        vat = self._vat("#/items/0/vat", None, method, Goods(name), answers.vat)
         thing = self._object("#/items/0/payment_object", None, answers.payment_object)
         if not name or method is None or vat is None or thing is None:
             return []
@@ -292,7 +316,8 @@ class _Draft:
         if self._event.discount or self._event.discounts:
             self._notes.append("discount_without_lines")
         measure = self._measure("#/items/0/measure", None, Decimal(1), answers.measure) or Measure.PIECE
-        return [Item(name, amount, Decimal(1), amount, vat, method, thing, measure, agent=said.agent)]
+        day = self._said.shipped_on
+        return [Item(name, amount, Decimal(1), amount, vat, method, thing, measure, agent=said.agent, shipped_on=day)]
 
     def _method(self, pointer: str, given: str | None, habit: PaymentMethod | None) -> PaymentMethod | None:
         if given is not None:
@@ -311,27 +336,33 @@ class _Draft:
         return habit
 
     def _vat(
-        self, pointer: str, given: str | None, method: PaymentMethod | None, rate: VatRate | None
+        self, pointer: str, given: str | None, method: PaymentMethod | None, goods: Goods, ruled: VatRate | None
     ) -> VatRate | None:
+        """`ruled`: what a rule of the nomenclature says of the line; it goes before the merchant's settings."""
         if given is not None:
             return parse_member(VatRate, given, pointer, 1199, self._refusals)
-        if rate is None:
-            self._lack("vat", pointer, "Nothing says which VAT rate applies.", "Не указана ставка НДС.")
-            return None
-        if method is None:
-            return None
-        formed = for_method(rate, method)
-        if not in_force(formed, self._today) and method is not PaymentMethod.CREDIT_PAYMENT:
+        # Without a method the day that counts is not known; whether anybody answers at all is asked all the same.
+        asked = method or PaymentMethod.FULL_PAYMENT
+        policy = self._settings.vat_policy if ruled is None else VatPolicy(kassa=ruled)
+        chosen = choose(policy, goods, asked, self._today, self._said.shipped_on)
+        day, day_ru = chosen.day.isoformat(), chosen.day.strftime("%d.%m.%Y")
+        if chosen.rate is None:
+            detail = f"Nothing says which VAT rate applies on {day}."
+            self._lack("vat", pointer, detail, f"Не указана ставка НДС на {day_ru}.")
+        elif method is not None and chosen.formed is None:
             self._lack(
                 "vat",
                 pointer,
-                f"The settings' VAT rate {rate.code} is not in force on {self._today.isoformat()}: set the new one.",
-                f"Ставка «{rate.ru}» из настроек не действует на {self._today.strftime('%d.%m.%Y')}, задайте новую.",
+                f"The settings' VAT rate {chosen.rate.code} is not in force on {day}: name the line's rate, or give "
+                "the merchant's rates with their dates.",
+                f"Ставка «{chosen.rate.ru}» из настроек не действует на {day_ru}: укажите ставку строки или ставки "
+                "продавца с датами.",
             )
+        if method is None or chosen.rate is None or chosen.formed is None:
             return None
-        if formed is not rate:
-            self._notes.append(f"vat_by_method: {pointer} {rate.code} -> {formed.code}")
-        return formed
+        if chosen.formed is not chosen.rate:
+            self._notes.append(f"vat_by_method: {pointer} {chosen.rate.code} -> {chosen.formed.code}")
+        return chosen.formed
 
     def _object(self, pointer: str, given: str | None, habit: PaymentObject | None) -> PaymentObject | None:
         if given is not None:

@@ -17,6 +17,9 @@ from app.domain.ffd import (
 )
 from app.domain.vat import VatRate
 
+OMIT_EMPTY = {"omit_empty": True}
+"""Of a member that came later: while it is empty it is not stored, so that what was stored before reads the same."""
+
 
 @dataclass(frozen=True, slots=True)
 class Agent:
@@ -46,8 +49,34 @@ class MarkingCode:
 
 
 @dataclass(frozen=True, slots=True)
+class SectoralProp:
+    """Отраслевой реквизит of a line (1260) or receipt (1261): whose rule 1262, its document 1263, 1264, value 1265.
+
+    The proof of a marking code's permission mode is one: `030`, 21.11.2023, `1944`, `UUID=…&Time=…`.
+    """
+
+    federal_id: str
+    date: date
+    number: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingProp:
+    """Операционный реквизит чека, tag 1270: 1271, 1272, 1273. The tax service defines its content; else `id` is 0."""
+
+    id: int
+    data: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
-    """Предмет расчета, tag 1059. `price` and `amount` are kopecks after every discount; VAT is included."""
+    """Предмет расчета, tag 1059. `price` and `amount` are kopecks after every discount; VAT is included.
+
+    Three are no requisites: `sku` is the seller's id; `shipped_on`, the local day on which the goods were given where
+    it is not the day of the money, and `vat_group` of the merchant's settings decide which VAT rate is right.
+    """
 
     name: str
     price: int
@@ -64,6 +93,9 @@ class Item:
     country: str | None = None
     declaration: str | None = None
     additional_props: str | None = None
+    sectoral_props: tuple[SectoralProp, ...] = field(default=(), metadata=OMIT_EMPTY)
+    shipped_on: date | None = None
+    vat_group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +108,32 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """The buyer. `email` or `phone` (E.164) is the contact of tag 1008; name and INN are 1227 and 1228."""
+    """The buyer. `email` or `phone` (E.164) is the contact of tag 1008; name and INN are 1227 and 1228.
+
+    The rest of tag 1256 (FFD 1.2) tells who a person is: date of birth 1243, citizenship 1244 (three digits of OKSM),
+    kind and data of the document 1245 and 1246, address 1254.
+    """
 
     email: str | None = None
     phone: str | None = None
     name: str | None = None
     inn: str | None = None
+    birth_date: date | None = None
+    citizenship: str | None = None
+    document_code: str | None = None
+    document_data: str | None = None
+    address: str | None = None
 
     @property
     def has_contact(self) -> bool:
         return bool(self.email or self.phone)
+
+    @property
+    def private_words(self) -> tuple[str, ...]:
+        """Everything that says who the buyer is, as a provider may repeat it; none of it belongs in logs."""
+        birth = None if self.birth_date is None else self.birth_date.strftime("%d.%m.%Y")
+        told = (self.email, self.phone, self.name, self.inn, birth, self.document_data, self.address)
+        return tuple(word for word in told if word)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +164,8 @@ class Receipt:
     user_prop: tuple[str, str] | None = None
     additional_prop: str | None = None
     """Дополнительный реквизит чека, tag 1192, at most 16 characters: of a repair the wrong receipt's fiscal sign."""
+    sectoral_props: tuple[SectoralProp, ...] = field(default=(), metadata=OMIT_EMPTY)
+    operating_prop: OperatingProp | None = None
 
     @property
     def total(self) -> int:

@@ -5,21 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from app.domain.ffd import FfdVersion, Measure
+from app.domain.ffd_marking import ItemState, MarkMode
 from app.domain.fitting import NAME_LIMIT
 from app.domain.money import quantity_text
-from app.domain.receipt import Agent, Item, MarkingCode
+from app.domain.receipt import Agent, Item, MarkingCode, SectoralProp
 from app.domain.requisites import Group, Part, Requisite, money, plain, term
+from app.domain.rules_marking import GROUP_SEPARATOR
 from app.domain.vat import vat_amount
-
-_GROUP_SEPARATOR = "\x1d"
-
-_MARK_STATES = {
-    1: "штучный товар, реализован",
-    2: "мерный товар, в стадии реализации",
-    3: "штучный товар, возвращен",
-    4: "часть товара, возвращена",
-    255: "статус товара не изменился",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +71,26 @@ def _details(item: Item) -> Iterator[Part]:
         yield plain("Таможенная декларация", 1231, item.declaration)
     if item.additional_props:
         yield plain("Доп. реквизит предмета расчета", 1191, item.additional_props)
+    for prop in item.sectoral_props:
+        yield sectoral("Отраслевой реквизит", 1260, prop)
     if item.marking is not None:
         yield from _marking(item.marking)
     if item.agent is not None:
         yield from _agent(item.agent)
+
+
+def sectoral(label: str, tag: int, prop: SectoralProp) -> Group:
+    """1260 of a line, 1261 of a receipt: the same structure."""
+    return Group(
+        label,
+        tag,
+        (
+            plain("ФОИВ", 1262, prop.federal_id),
+            plain("Документ от", 1263, f"{prop.date:%d.%m.%Y}"),
+            plain("Номер документа", 1264, prop.number),
+            plain("Значение", 1265, prop.value),
+        ),
+    )
 
 
 def _mark(marking: MarkingCode, tag: int) -> Requisite:
@@ -91,9 +99,11 @@ def _mark(marking: MarkingCode, tag: int) -> Requisite:
 
 
 def _marking(marking: MarkingCode) -> Iterator[Part]:
-    yield Requisite("Код товара", marking.code.split(_GROUP_SEPARATOR)[0])
-    known = _MARK_STATES.get(marking.state, f"код {marking.state}")
+    yield Requisite("Код товара", marking.code.split(GROUP_SEPARATOR)[0])
+    state = ItemState.from_tag(marking.state)
+    known = f"код {marking.state}" if state is None else state.ru
     yield Requisite("Статус товара", known, 2003, str(marking.state))
+    yield Requisite("", "", MarkMode.tag, str(MarkMode.DEFAULT.tag_value))
     if marking.numerator is not None and marking.denominator is not None:
         part = f"{marking.numerator}/{marking.denominator}"
         yield Group(
@@ -109,9 +119,9 @@ def _marking(marking: MarkingCode) -> Iterator[Part]:
 
 def without_tail(item: Item) -> Item:
     """Without the check code behind the first separator: with it a stranger could present the code as his own."""
-    if item.marking is None or _GROUP_SEPARATOR not in item.marking.code:
+    if item.marking is None or GROUP_SEPARATOR not in item.marking.code:
         return item
-    code = item.marking.code.split(_GROUP_SEPARATOR)[0]
+    code = item.marking.code.split(GROUP_SEPARATOR)[0]
     return replace(item, marking=replace(item.marking, code=code))
 
 

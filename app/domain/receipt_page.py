@@ -10,26 +10,16 @@ from datetime import datetime
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from app.domain.ffd import FfdVersion, Operation, PaymentKind, timezone_code
+from app.domain.ffd import FfdVersion, InternetSign, Operation, PaymentKind, timezone_code
 from app.domain.lifecycle import Status
 from app.domain.qr import parse_qr
-from app.domain.receipt import CorrectionBasis, Customer, FiscalData, Item, Receipt
-from app.domain.receipt_line import Line, line_of, without_tail
+from app.domain.receipt import CorrectionBasis, Customer, FiscalData, Item, OperatingProp, Receipt
+from app.domain.receipt_line import Line, line_of, sectoral, without_tail
 from app.domain.requisites import Group, Part, Requisite, capital, grand_total, money, plain, roubles_text, term
-from app.domain.vat import VatRate, vat_amount
+from app.domain.vat import VAT_TOTALS, VatRate, vat_amount
 
 TAX_SERVICE = "www.nalog.gov.ru"
 """Адрес сайта ФНС, tag 1060."""
-
-_VAT_TAGS = {
-    VatRate.VAT20: 1102,
-    VatRate.VAT10: 1103,
-    VatRate.VAT0: 1104,
-    VatRate.NONE: 1105,
-    VatRate.VAT120: 1106,
-    VatRate.VAT110: 1107,
-}
-"""Totals with a tag of their own; rates since 2025 go into 1115 (order ЕД-7-20/1050@). 1104 and 1105 are turnovers."""
 
 _OFD_BY_SITE = {
     "platformaofd.ru": "Платформа ОФД",
@@ -243,7 +233,7 @@ def _document(receipt: Receipt, fiscal: FiscalData | None, qr: str | None) -> It
         yield from _zone(receipt.timezone, moment)
     yield Requisite("Место расчетов", receipt.place, 1187, receipt.place)
     if receipt.internet:
-        yield Requisite("Расчеты в интернете", "да", 1125, "1")
+        yield term("Расчеты в интернете", 1125, InternetSign.INTERNET)
     if receipt.cashier_name:
         yield plain("Кассир", 1021, receipt.cashier_name)
     if receipt.cashier_inn:
@@ -279,7 +269,7 @@ def _vat(items: Sequence[Item]) -> Iterator[Part]:
         gross = [item.amount for item in items if item.vat is rate]
         if not gross:
             continue
-        tag = _VAT_TAGS.get(rate)
+        tag = VAT_TOTALS.get(rate)
         if not rate.rate.num:
             label = "Сумма без НДС" if rate is VatRate.NONE else "Сумма с НДС по ставке 0%"
             yield money(label, tag, sum(gross))
@@ -301,6 +291,15 @@ def _buyer(customer: Customer, ffd: FfdVersion) -> Iterator[Part]:
         known.append(plain("Покупатель", 1227, customer.name))
     if customer.inn:
         known.append(plain("ИНН покупателя", 1228, customer.inn))
+    if customer.birth_date:
+        known.append(plain("Дата рождения", 1243, f"{customer.birth_date:%d.%m.%Y}"))
+    for label, tag, told in (
+        ("Гражданство (ОКСМ)", 1244, customer.citizenship),
+        ("Код вида документа", 1245, customer.document_code),
+        ("Данные документа", 1246, customer.document_data),
+        ("Адрес покупателя", 1254, customer.address),
+    ):
+        known += [plain(label, tag, told)] if told else []
     if known and ffd is FfdVersion.V1_2:
         yield Group("Сведения о покупателе", 1256, tuple(known))
     else:
@@ -314,6 +313,23 @@ def _props(receipt: Receipt) -> Iterator[Part]:
     if receipt.user_prop is not None:
         name, told = receipt.user_prop
         yield Group("", 1084, (Requisite("", "", 1085, plain("", 1085, name).value), plain(name, 1086, told)))
+    for prop in receipt.sectoral_props:
+        yield sectoral("Отраслевой реквизит чека", 1261, prop)
+    if receipt.operating_prop is not None:
+        yield _operating(receipt.operating_prop, receipt.timezone)
+
+
+def _operating(prop: OperatingProp, zone: str) -> Group:
+    local = prop.at.astimezone(ZoneInfo(zone))
+    return Group(
+        "Операционный реквизит чека",
+        1270,
+        (
+            plain("Идентификатор операции", 1271, str(prop.id)),
+            plain("Данные операции", 1272, prop.data),
+            Requisite("Время операции", f"{local:%d.%m.%Y %H:%M}", 1273, f"{local:%Y-%m-%dT%H:%M:%S}"),
+        ),
+    )
 
 
 def _register(fiscal: FiscalData, ffd: FfdVersion) -> Iterator[Part]:

@@ -10,7 +10,7 @@ from datetime import date
 from decimal import Decimal
 
 from app.domain.basket import net_lines
-from app.domain.event import EventItem, PaymentEvent
+from app.domain.event import EventItem, EventRequisites, PaymentEvent
 from app.domain.ffd import PaymentKind
 from app.domain.ledger import Ledger, LedgerLine
 from app.domain.limits import DriverLimits
@@ -83,6 +83,7 @@ def refund_receipt(
         lines, origin = found, event.items_origin or "event"
     else:
         lines, origin = _by_sum(event.amount, sale, [*already, *moved], ledger)
+    said = event.requisites or EventRequisites()
     receipt = replace(
         sale,
         operation=sale.operation.reverse,
@@ -90,6 +91,11 @@ def refund_receipt(
         payments=payments,
         customer=contact_of(event, sale),
         correction=None,
+        cashier_name=said.cashier_name,
+        cashier_inn=said.cashier_inn,
+        user_prop=said.user_prop or sale.user_prop,
+        sectoral_props=said.sectoral_props,
+        operating_prop=said.operating_prop,
     )
     found_wrong = findings(receipt, today, limits)
     return Refused(found_wrong) if found_wrong else Planned((receipt,), origin)
@@ -107,6 +113,8 @@ def named(item: EventItem, lines: Sequence[LedgerLine]) -> list[LedgerLine]:
         code = item.marking.code
         if marked := [line for line in lines if line.item.marking is not None and line.item.marking.code == code]:
             return marked
+        # A piece that was sold under another code is another piece.
+        lines = [line for line in lines if line.item.marking is None]
     if item.sku is not None and (by_sku := [line for line in lines if line.item.sku == item.sku]):
         return by_sku
     name = fit(item.name, 128)[0].casefold()

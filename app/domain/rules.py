@@ -1,19 +1,21 @@
 """What must hold before a receipt may go to a kassa: every finding at once, with where, why and how to mend it.
 
-The receipt as a whole is judged here, its lines in `rules_line.py`, agent data in `rules_agent.py`. Nothing here calls
-a provider: a receipt without findings can still be refused by a kassa that is registered otherwise.
+The receipt as a whole is judged here, its lines in `rules_line.py`, agent data in `rules_agent.py`, marking codes in
+`rules_marking.py`, other requisites in `rules_props.py`, and what a provider can carry in `carriage.py`. Nothing here
+calls a provider: a receipt without findings can still be refused by a kassa that is registered otherwise.
 """
 
 import re
 from datetime import date
 
+from app.domain.carriage import carriage_findings
 from app.domain.errors import Finding
 from app.domain.ffd import CorrectionKind, FfdVersion, PaymentKind, PaymentMethod
-from app.domain.inn import inn_valid
 from app.domain.limits import DriverLimits, limit_findings
 from app.domain.money import roubles
 from app.domain.receipt import Receipt
 from app.domain.rules_line import line_findings
+from app.domain.rules_props import props_findings
 
 MAX_MARKING_CODES = 128
 """Fiscal storage takes no more codes in one receipt."""
@@ -59,7 +61,9 @@ def findings(receipt: Receipt, today: date, limits: DriverLimits = ANY_DRIVER) -
     _contact(found, receipt)
     _place(found, receipt)
     _correction(found, receipt, today)
-    _people(found, receipt)
+    props_findings(found, receipt)
+    if limits.carries is not None:
+        found += carriage_findings(receipt, limits.carries)
     return tuple(found)
 
 
@@ -323,38 +327,3 @@ def _correction(found: list[Finding], receipt: Receipt, today: date) -> None:
                 "Give the number alone, without the name of the document.",
             )
         )
-
-
-def _people(found: list[Finding], receipt: Receipt) -> None:
-    for pointer, tag, inn in (
-        ("#/customer/inn", 1228, receipt.customer.inn),
-        ("#/cashier_inn", 1203, receipt.cashier_inn),
-    ):
-        if inn and not inn_valid(inn):
-            found.append(
-                Finding(
-                    pointer,
-                    "inn_checksum",
-                    "The INN is not 10 or 12 digits with right check digits.",
-                    "ИНН должен состоять из 10 или 12 цифр, контрольные цифры не сходятся.",
-                    tag,
-                    "Correct the INN or leave it out.",
-                )
-            )
-    for pointer, tag, text, limit in (
-        ("#/customer/name", 1227, receipt.customer.name, 256),
-        ("#/cashier_name", 1021, receipt.cashier_name, 64),
-        ("#/user_prop/name", 1085, receipt.user_prop and receipt.user_prop[0], 64),
-        ("#/user_prop/value", 1086, receipt.user_prop and receipt.user_prop[1], 256),
-    ):
-        if text is not None and not 1 <= len(text) <= limit:
-            found.append(
-                Finding(
-                    pointer,
-                    "text_length",
-                    f"The text must have 1 to {limit} characters.",
-                    f"Длина текста должна быть от 1 до {limit} символов.",
-                    tag,
-                    "Shorten it or leave it out.",
-                )
-            )

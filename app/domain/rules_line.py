@@ -4,12 +4,14 @@ import re
 from datetime import date
 
 from app.domain.errors import Finding
-from app.domain.ffd import FfdVersion, Measure, PaymentMethod, PaymentObject
+from app.domain.ffd import FfdVersion, PaymentMethod, PaymentObject
 from app.domain.fitting import NAME_LIMIT
 from app.domain.money import MAX_QUANTITY, QUANTITY_DECIMALS, line_amount, quantity_text, roubles
 from app.domain.rates import for_method, succeeding
-from app.domain.receipt import Item, MarkingCode, Receipt
+from app.domain.receipt import Item, Receipt
 from app.domain.rules_agent import agent_findings
+from app.domain.rules_marking import marking_findings
+from app.domain.rules_props import text_length
 from app.domain.text import cp866_safe
 from app.domain.vat import in_force
 
@@ -34,9 +36,10 @@ def line_findings(found: list[Finding], receipt: Receipt, index: int, item: Item
     _arithmetic(found, pointer, item)
     if not receipt.operation.is_refund and receipt.correction is None:
         _rate(found, pointer, item, today)
+    _shipped(found, pointer, item, today)
     _object(found, pointer, item, receipt)
     if item.marking is not None:
-        _marking(found, pointer, item, item.marking)
+        found += marking_findings(pointer, item, item.marking)
     if item.agent is not None:
         agent_findings(found, f"{pointer}/agent", item.agent)
     _reference(found, pointer, item)
@@ -133,8 +136,9 @@ def _arithmetic(found: list[Finding], pointer: str, item: Item) -> None:
 
 def _rate(found: list[Finding], pointer: str, item: Item, today: date) -> None:
     method = item.payment_method
-    # Goods shipped before the rate changed keep the old one when the debt is paid (FNS, 2026-02-13).
-    paying_debt = method is PaymentMethod.CREDIT_PAYMENT
+    # Goods shipped before the rate changed keep the old one when they or the debt are paid later (FNS, 2026-02-13).
+    paying_debt = method is PaymentMethod.CREDIT_PAYMENT and item.shipped_on is None
+    today = tax_day(item, today)
     formed = not method.before_handing_over or item.vat.prepayment_pair is item.vat
     if formed and (paying_debt or in_force(item.vat, today)):
         return
@@ -160,6 +164,40 @@ def _rate(found: list[Finding], pointer: str, item: Item, today: date) -> None:
                 f"Для способа «{method.ru}» нужна расчётная ставка («{right.ru}»), а не «{item.vat.ru}».",
                 1199,
                 f"Use {right.code}, or full_payment if the goods or service are given with the payment.",
+            )
+        )
+
+
+def tax_day(item: Item, settled_on: date) -> date:
+    """The day whose rates count: of money before goods its own, else the day on which they were given."""
+    if item.shipped_on is None or item.payment_method.before_handing_over:
+        return settled_on
+    return item.shipped_on
+
+
+def _shipped(found: list[Finding], pointer: str, item: Item, today: date) -> None:
+    if item.shipped_on is None:
+        return
+    if item.shipped_on > today:
+        found.append(
+            Finding(
+                "#/shipped_on",
+                "shipped_later",
+                "The goods are not given yet on the day of the settlement.",
+                "На день расчёта товар ещё не передан: дата отгрузки позже.",
+                None,
+                "Leave shipped_on out; report the prepayment now and the handing over as order.settled.",
+            )
+        )
+    elif item.payment_method.before_handing_over:
+        found.append(
+            Finding(
+                f"{pointer}/payment_method",
+                "shipped_before_prepayment",
+                f"Goods given on {item.shipped_on.isoformat()} cannot be prepaid later ({item.payment_method.code}).",
+                f"Товар передан {item.shipped_on.strftime('%d.%m.%Y')}, предоплатой это уже быть не может.",
+                1214,
+                "Use full_payment, or credit_payment when they were given on credit.",
             )
         )
 
@@ -213,51 +251,6 @@ def _object(found: list[Finding], pointer: str, item: Item, receipt: Receipt) ->
         )
 
 
-def _marking(found: list[Finding], pointer: str, item: Item, marking: MarkingCode) -> None:
-    if not 1 <= len(marking.code) <= 256:
-        found.append(
-            Finding(
-                f"{pointer}/marking_code",
-                "mark_length",
-                "A marking code has 1 to 256 characters.",
-                "Код маркировки содержит от 1 до 256 символов.",
-                2000,
-                "Pass the code exactly as scanned, separators included.",
-            )
-        )
-    if item.measure is Measure.PIECE and item.quantity != 1:
-        found.append(
-            Finding(
-                f"{pointer}/quantity",
-                "mark_quantity",
-                "One marking code is one line of quantity 1.",
-                "Один код маркировки это одна строка с количеством 1.",
-                1023,
-                "Split the line, one code each.",
-            )
-        )
-    parts = (marking.numerator, marking.denominator)
-    if parts == (None, None):
-        return
-    numerator, denominator = parts
-    if (
-        numerator is None
-        or denominator is None
-        or not 1 <= numerator < denominator
-        or item.measure is not Measure.PIECE
-    ):
-        found.append(
-            Finding(
-                f"{pointer}/marking_code",
-                "mark_fraction",
-                "A part of a package is numerator/denominator, both from 1, the first smaller, and counted in pieces.",
-                "Дробное количество: числитель меньше знаменателя, оба от 1, мера только штуки.",
-                1291,
-                "Give both numbers, for example 1 and 2, with measure piece.",
-            )
-        )
-
-
 def _reference(found: list[Finding], pointer: str, item: Item) -> None:
     if item.excise is not None and item.excise < 0:
         found.append(
@@ -281,18 +274,5 @@ def _reference(found: list[Finding], pointer: str, item: Item) -> None:
                 "For example 643 for Russia, 156 for China.",
             )
         )
-    for member, tag, text, limit in (
-        ("declaration", 1231, item.declaration, 32),
-        ("additional_props", 1191, item.additional_props, 64),
-    ):
-        if text is not None and not 1 <= len(text) <= limit:
-            found.append(
-                Finding(
-                    f"{pointer}/{member}",
-                    "text_length",
-                    f"The text must have 1 to {limit} characters.",
-                    f"Длина текста должна быть от 1 до {limit} символов.",
-                    tag,
-                    "Shorten it or leave it out.",
-                )
-            )
+    found += text_length(f"{pointer}/declaration", 1231, item.declaration)
+    found += text_length(f"{pointer}/additional_props", 1191, item.additional_props)

@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from app.domain.basket import Adjustment, NetLine, net_lines
 from app.domain.errors import Finding
-from app.domain.event import EventItem, PaymentEvent
+from app.domain.event import EventItem, EventRequisites, PaymentEvent
 from app.domain.ffd import Measure, PaymentKind, PaymentMethod, PaymentObject
 from app.domain.fitting import NAME_LIMIT, name_note, pieces, sold
 from app.domain.ledger import Draw, Ledger, LedgerLine, part_of, same_thing
@@ -26,6 +26,8 @@ from app.domain.refund import contact_of, named
 from app.domain.rules import ANY_DRIVER, findings
 from app.domain.text import fit
 from app.domain.vat import VatRate
+from app.domain.vat_choice import Goods, choose
+from app.domain.vat_settings import VatPolicy
 
 _OF_THE_GOODS = frozenset({VatRate.VAT10, VatRate.VAT110, VatRate.VAT0})
 """Rates that belong to the goods, whatever regime the seller is under."""
@@ -48,7 +50,7 @@ def settlement_receipt(
     already_settled: Sequence[Receipt],
     already_refunded: Sequence[Receipt],
     today: date,
-    vat_on_service_day: VatRate | None,
+    vat_on_service_day: VatPolicy | None,
     *,
     defaults: Defaults | None = None,
     limits: DriverLimits = ANY_DRIVER,
@@ -58,8 +60,8 @@ def settlement_receipt(
 ) -> Plan:
     """The closing receipt of a prepayment, or what hinders it; a sale without prepaid lines needs none.
 
-    `today` is the local day of the service. `vat_on_service_day` is the rate of the merchant's regime on that day;
-    pass None when the sale's rates were named by its source. It never replaces 10 % and 0 %, which belong to the
+    `today` is the local day of the service. `vat_on_service_day` is the merchant's answer, asked for that day line by
+    line; pass None when the sale's rates were named by its source. It never replaces 10 % and 0 %, which belong to the
     goods, nor those of `rates`; a rate named by this event wins. Without lines in the event everything open is closed
     as it was prepaid, or a part of it in proportion; an advance is closed under `defaults` (it was paid for nothing
     known yet). Of `already_refunded` only what went back as a prepayment counts; a return of what was given opens
@@ -98,7 +100,7 @@ def order_settlement(
     event: PaymentEvent,
     payments: Sequence[Prepaid],
     today: date,
-    vat_on_service_day: VatRate | None,
+    vat_on_service_day: VatPolicy | None,
     *,
     defaults: Defaults | None = None,
     limits: DriverLimits = ANY_DRIVER,
@@ -146,7 +148,7 @@ def _settled(
     ledgers: Sequence[Ledger],
     like: Receipt,
     today: date,
-    vat: VatRate | None,
+    vat: VatPolicy | None,
     defaults: Defaults,
     limits: DriverLimits,
     rates: Rates,
@@ -168,7 +170,19 @@ def _settled(
         return Held(HeldReason.LINES_NOT_FOUND, tuple(closing.unfound))
     if closing.missing:
         return Held(HeldReason.DATA_MISSING, tuple(closing.missing))
-    receipt = replace(like, items=tuple(lines), payments=payments, customer=contact_of(event, like), correction=None)
+    said = event.requisites or EventRequisites()
+    receipt = replace(
+        like,
+        items=tuple(lines),
+        payments=payments,
+        customer=contact_of(event, like),
+        correction=None,
+        cashier_name=said.cashier_name,
+        cashier_inn=said.cashier_inn,
+        user_prop=said.user_prop or like.user_prop,
+        sectoral_props=said.sectoral_props,
+        operating_prop=said.operating_prop,
+    )
     found = findings(receipt, today, limits)
     if unmarked := [each for each in found if each.rule == "mark_missing"]:
         gaps = tuple(Missing("marking_code", each.pointer, each.detail, each.detail_ru) for each in unmarked)
@@ -229,7 +243,7 @@ class _Closing:
         self,
         event: PaymentEvent,
         today: date,
-        vat: VatRate | None,
+        vat: VatPolicy | None,
         defaults: Defaults,
         refusals: list[Finding],
         rates: Rates,
@@ -295,7 +309,8 @@ class _Closing:
         if not name:
             detail, detail_ru = "The line has no printable name.", "У строки нет наименования."
             self.missing[Missing("name", f"{pointer}/name", detail, detail_ru)] = None
-        vat: VatRate | None = self._rate(prepaid)
+        goods = Goods(item.name, item.sku or prepaid.sku, item.vat_group or prepaid.vat_group)
+        vat: VatRate | None = self._rate(prepaid, goods)
         if item.vat is not None:
             vat = parse_member(VatRate, item.vat, f"{pointer}/vat", 1199, self.refusals)
         thing: PaymentObject | None = prepaid.payment_object
@@ -319,6 +334,9 @@ class _Closing:
             payment_object=thing,
             measure=measure,
             sku=item.sku or prepaid.sku,
+            vat_group=item.vat_group or prepaid.vat_group,
+            additional_props=item.additional_props or prepaid.additional_props,
+            sectoral_props=item.sectoral_props or prepaid.sectoral_props,
             marking=item.marking and sold(item.marking, measure, PaymentMethod.FULL_PAYMENT),
             agent=item.agent or prepaid.agent,
             excise=item.excise,
@@ -338,7 +356,7 @@ class _Closing:
         return replace(
             prepaid,
             name=name,
-            vat=self._rate(prepaid),
+            vat=self._rate(prepaid, Goods(name, prepaid.sku, prepaid.vat_group)),
             payment_method=PaymentMethod.FULL_PAYMENT,
             payment_object=thing,
             marking=prepaid.marking and sold(prepaid.marking, prepaid.measure, PaymentMethod.FULL_PAYMENT),
@@ -351,13 +369,14 @@ class _Closing:
             self.missing[Missing("payment_object", pointer, detail, detail_ru)] = None
         return self._defaults.payment_object
 
-    def _rate(self, prepaid: Item) -> VatRate:
-        ruled = self._rates.get((prepaid.sku, prepaid.name))
-        if ruled is not None:
-            of_day = ruled
-        else:
-            of_day = prepaid.vat if self._vat is None or prepaid.vat in _OF_THE_GOODS else self._vat
-        return succeeding(straight(of_day), self._today)
+    def _rate(self, prepaid: Item, goods: Goods) -> VatRate:
+        """The rate of the day of service: a rule's, else the merchant's; agent goods keep their principal's, 10 % and
+        0 % are the goods' own."""
+        of_day = self._rates.get((prepaid.sku, prepaid.name))
+        mine = prepaid.agent is None and prepaid.vat not in _OF_THE_GOODS
+        if of_day is None and self._vat is not None and mine:
+            of_day = choose(self._vat, goods, PaymentMethod.FULL_PAYMENT, self._today).rate
+        return succeeding(straight(of_day or prepaid.vat), self._today)
 
 
 _ADVANCE = Missing(

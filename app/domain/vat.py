@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date
+from enum import nonmember
 from typing import Self
 
 from app.domain.ffd import FfdEnum, Term
@@ -19,6 +20,8 @@ class Rate(Term):
 
 class VatRate(FfdEnum):
     """Ставка НДС, tag 1199. Codes 11 and 12: order ЕД-7-20/1050@ of 2025-12-08, table 8, for sales from 2026-01-01."""
+
+    tag = nonmember(1199)
 
     VAT20 = Rate(1, "НДС 20%", 20, 120, calculated=False, since=date(2019, 1, 1))
     VAT10 = Rate(2, "НДС 10%", 10, 110, calculated=False)
@@ -53,6 +56,17 @@ class VatRate(FfdEnum):
     def from_tag(cls, value: int) -> Self | None:
         return next((member for member in cls if member.tag_value == value), None)
 
+
+VAT_TOTALS = {
+    VatRate.VAT20: 1102,
+    VatRate.VAT10: 1103,
+    VatRate.VAT0: 1104,
+    VatRate.NONE: 1105,
+    VatRate.VAT120: 1106,
+    VatRate.VAT110: 1107,
+}
+"""Tags of the totals by rate; 1104 and 1105 are turnovers. Rates since 2025 share the container 1115 (rows 1119 of
+1199 and 1120); that 9, 10 and 12 stand there too, and that FFD 1.05 has it, is by analogy (unconfirmed)."""
 
 _PAIRS = {
     VatRate.VAT22: VatRate.VAT122,

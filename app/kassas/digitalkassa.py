@@ -3,6 +3,7 @@
 Provider document: "digitalkassa API v2.1" (https://api.digitalkassa.ru/v2.1/doc, OpenAPI 2.1.0 beside it).
 """
 
+import base64
 import json
 import re
 import time
@@ -19,6 +20,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import httpx
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
+from app.domain.carriage import carriage_findings
 from app.domain.errors import Finding, Invalid
 from app.domain.ffd import AgentType, CorrectionKind, FfdVersion, Operation, PaymentKind, Taxation, timezone_code
 from app.domain.money import quantity_text, roubles
@@ -35,7 +37,7 @@ from app.domain.outcome import (
     Unavailable,
     Unknown,
 )
-from app.domain.receipt import Agent, Customer, FiscalData, Item, MarkingCode, Receipt
+from app.domain.receipt import Agent, FiscalData, Item, MarkingCode, Receipt
 from app.domain.text import fit
 from app.infra.http import NotSent
 from app.ports.inbound import InboundRequest
@@ -50,7 +52,14 @@ class Credentials(BaseModel):
     actor_id: str = Field(min_length=1, pattern=r"^[^:\s]+$", title="actor_id")
     actor_token: SecretStr = Field(min_length=1, title="actor_token")
     c_group_id: int = Field(gt=0, title="Группа касс (c_group_id)")
+    marking_base64: bool = Field(
+        default=False,
+        title="Коды маркировки в Base64",
+        description="How the service wants marking codes is not confirmed: as scanned, or in Base64.",
+    )
 
+
+_CARRIES = frozenset({1021, 1084, 1191, 1203, 1222, 1227, 1228, 1229, 1230, 1231})
 
 CAPABILITIES = Capabilities(
     ffd=frozenset({FfdVersion.V1_05, FfdVersion.V1_2}),
@@ -67,11 +76,14 @@ CAPABILITIES = Capabilities(
     marking=True,
     agents=True,
     additional_receipt_prop=False,
+    # Version 2.1 has no member for 1192, 1243-1246, 1254, 1260, 1261 and 1270; an unknown one would refuse the receipt.
+    carries=_CARRIES | {1291, 2000},
+    carries_105=_CARRIES,
     wire_seconds=20,
     notes=(
         "How long an id is remembered is not published: ids are never reused.",
         "The number of lines per receipt is not published; 100 is the limit of comparable services.",
-        "Marking codes are sent as scanned; whether the service wants another encoding is not confirmed.",
+        "Marking codes are sent as scanned; whether the service wants Base64 is not confirmed: credentials say which.",
         "The zone of doc.reg_time is not stated; it is read as the local time of the receipt.",
         "Tag 1192 cannot be sent: a repair of a wrong receipt keeps its link only here.",
         "The callback's body is not documented: a callback only makes the next poll due.",
@@ -150,18 +162,23 @@ _SCOPES = {"stale": Scope.RECEIPT, "pool": Scope.RECEIPT, "unsupported": Scope.R
 """Reasons of the transport that lie with us; every other one speaks for the whole provider."""
 
 
-def to_wire(provider_id: str, receipt: Receipt, *, callback_url: str | None, at: datetime) -> dict[str, Any]:
+def to_wire(
+    provider_id: str, receipt: Receipt, *, callback_url: str | None, at: datetime, marking_base64: bool = False
+) -> dict[str, Any]:
     """The body of a receipt or a correction. Money is Decimal roubles. Invalid where the service cannot carry it."""
     if not _ID.fullmatch(provider_id):
         raise _cannot_carry("#/provider_id", "an id of this service is 1 to 64 Latin letters and digits")
-    if receipt.additional_prop is not None:
-        raise _cannot_carry("#/additional_prop", "version 2.1 has no member for tag 1192")
+    for found in carriage_findings(receipt, _CARRIES | {1291, 2000}):
+        raise _cannot_carry(found.pointer, f"version 2.1 has no member for tag {found.tag}")
     body: dict[str, Any] = {
         "type": receipt.operation.tag_value,
         "taxation": receipt.taxation.tag_value,
         "is_internet": int(receipt.internet),
         "timezone": _timezone(receipt.timezone, at),
-        "items": [_item(f"#/items/{index}", item, receipt.ffd) for index, item in enumerate(receipt.items)],
+        "items": [
+            _item(f"#/items/{index}", item, receipt.ffd, marking_base64=marking_base64)
+            for index, item in enumerate(receipt.items)
+        ],
         "amount": {name: roubles(paid) for kind, name in PAYMENTS.items() if (paid := receipt.paid(kind))},
         "loc": {"billing_place": receipt.place},
     }
@@ -187,7 +204,7 @@ def to_wire(provider_id: str, receipt: Receipt, *, callback_url: str | None, at:
     return body | _present(**optional)
 
 
-def _item(pointer: str, item: Item, ffd: FfdVersion) -> dict[str, Any]:
+def _item(pointer: str, item: Item, ffd: FfdVersion, *, marking_base64: bool) -> dict[str, Any]:
     name, _ = fit(item.name, 128)
     if not name:
         raise _cannot_carry(f"{pointer}/name", "no character of it can be printed by a register (CP866)")
@@ -209,12 +226,12 @@ def _item(pointer: str, item: Item, ffd: FfdVersion) -> dict[str, Any]:
         additional_props=_text(f"{pointer}/additional_props", item.additional_props, 64),
         declaration_number=_text(f"{pointer}/declaration", item.declaration, 32),
         country_code=item.country,
-        marking=_marking(f"{pointer}/marking_code", item.marking, ffd),
+        marking=_marking(f"{pointer}/marking_code", item.marking, ffd, encoded=marking_base64),
         agent=_agent(f"{pointer}/agent", item.agent),
     )
 
 
-def _marking(pointer: str, marking: MarkingCode | None, ffd: FfdVersion) -> dict[str, Any] | None:
+def _marking(pointer: str, marking: MarkingCode | None, ffd: FfdVersion, *, encoded: bool) -> dict[str, Any] | None:
     if marking is None:
         return None
     if ffd is not FfdVersion.V1_2:
@@ -222,7 +239,8 @@ def _marking(pointer: str, marking: MarkingCode | None, ffd: FfdVersion) -> dict
     if marking.state not in MARKING_STATES:
         raise _cannot_carry(pointer, f"state {marking.state} of the goods (tag 2003) is not taken by this service")
     fraction = _present(numerator=marking.numerator, denominator=marking.denominator)
-    return {"code": marking.code, "item_status": marking.state, **fraction}
+    code = base64.b64encode(marking.code.encode()).decode() if encoded else marking.code
+    return {"code": code, "item_status": marking.state, **fraction}
 
 
 def _agent(pointer: str, agent: Agent | None) -> dict[str, Any] | None:
@@ -413,7 +431,13 @@ class DigitalkassaDriver:
 
     def payload(self, provider_id: str, receipt: Receipt, context: DriverContext) -> dict[str, Any]:
         """The body of `submit`, money as Decimal roubles; Invalid (rule `payload_not_supported`) where it cannot be."""
-        return to_wire(provider_id, receipt, callback_url=context.callback_url, at=datetime.now(UTC))
+        return to_wire(
+            provider_id,
+            receipt,
+            callback_url=context.callback_url,
+            at=datetime.now(UTC),
+            marking_base64=context.credentials.marking_base64,
+        )
 
     async def submit(self, provider_id: str, receipt: Receipt, context: DriverContext) -> Outcome:
         """Send once. A 409 is answered by asking what stands under the id."""
@@ -628,9 +652,8 @@ def _told(answer: httpx.Response, receipt: Receipt) -> tuple[str, str | None]:
     errors = _errors(answer)
     words = "; ".join(" ".join(str(e[part]) for part in ("type", "desc", "path") if e.get(part)) for e in errors)
     text = words or " ".join(answer.text.split())
-    customer: Customer = receipt.customer
-    for private in (customer.email, customer.phone, customer.name, customer.inn):
-        text = text.replace(private, "***") if private else text
+    for private in receipt.customer.private_words:
+        text = text.replace(private, "***")
     return (str(errors[0]["type"]) if errors else str(answer.status_code)), text[:500] if text not in (
         "",
         "[]",

@@ -26,6 +26,8 @@ class Capabilities:
 
     `dedup_seconds` / `lookup_seconds`: how long after the first send our id deduplicates / can be asked for; 0 = not
     at all, None = without limit. `visibility_seconds`: how long a registered document may still be invisible.
+    `carries`: tags of `domain/carriage.py` that the protocol has members for by FFD 1.2, `carries_105` by FFD 1.05;
+    None = all. A receipt that has another one is refused before it is queued.
     """
 
     ffd: frozenset[FfdVersion]
@@ -45,6 +47,12 @@ class Capabilities:
     wire_seconds: float = 20.0
     poll_schedule_seconds: tuple[float, ...] = (2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
     notes: tuple[str, ...] = ()
+    carries: frozenset[int] | None = None
+    carries_105: frozenset[int] | None = None
+
+    def carried(self, ffd: FfdVersion) -> frozenset[int] | None:
+        """The optional tags that go out by this format; None: every one."""
+        return self.carries if ffd is FfdVersion.V1_2 else self.carries_105
 
     def lookup_class(self, seconds_since_first_mark: float) -> LookupClass:
         """The class at this moment: windows close, so it is computed when acting, never once and for all."""

@@ -476,13 +476,13 @@ def _contradicts(row: ReceiptRow) -> bool:
 
 
 def _changed(before: PaymentEvent, changes: dict[str, Any]) -> PaymentEvent:
-    """The event with some members replaced; a customer is merged member by member."""
+    """The event with some members replaced; customer and requisites are merged member by member."""
     stored = event_to_json(before)
     if before.question is not None and before.question.member in changes:
         stored.pop("question")
     for name, value in changes.items():
-        if name == "customer" and isinstance(value, dict):
-            stored["customer"] = {**stored.get("customer", {}), **value}
+        if name in ("customer", "requisites") and isinstance(value, dict):
+            stored[name] = {**stored.get(name, {}), **value}
         elif value is None:
             stored.pop(name, None)
         else:

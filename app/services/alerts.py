@@ -1,5 +1,5 @@
 """Messages that change no receipt: a kassa is paused or resumed, an endpoint switched off, a receipt is overdue, a
-source fell silent or is heard again."""
+source fell silent or is heard again, or a merchant's income nears a bound of its VAT regime."""
 
 from datetime import datetime
 from typing import Any
@@ -8,13 +8,17 @@ from uuid import UUID
 from app.db.repos.receipts import ReceiptRow
 from app.db.repos.settings import KassaRow, SourceRow
 from app.db.unit_of_work import Tx, database_now
+from app.domain.causes import Who
 from app.domain.causes import cause as look_up_cause
 from app.domain.deadline import Alarm, Step
 from app.domain.lifecycle import MessageType
+from app.domain.money import roubles
 from app.domain.receipt import Customer
+from app.domain.vat_review import Reached
 from app.infra.page_links import PageLinks
 from app.outbound.messages import message_body
 from app.queue.tell import tell
+from app.services.catalog import MerchantSettings
 from app.services.views import receipt_view, rfc3339
 
 _OVERDUE = {
@@ -119,6 +123,37 @@ def _source(source: SourceRow, heard_at: datetime) -> dict[str, Any]:
         "last_heard_at": rfc3339(heard_at),
         "silent_after_hours": source.silent_after_hours,
     }
+
+
+async def vat_regime_review(tx: Tx, settings: MerchantSettings, one: Reached, at: datetime) -> None:
+    """One share of one bound of a merchant's income: whose, how much, what it decides, what next."""
+    bound = one.bound
+    then = "for next year" if one.next_year else "for this year"
+    then_ru = "на следующий год" if one.next_year else "этого года"
+    data = {
+        "merchant": {"id": f"mer_{settings.id.hex}", "name": settings.name, "inn": settings.inn},
+        "vat_review": {
+            "year": one.year,
+            "income": one.income,
+            "kind": bound.kind.value,
+            "bound_year": bound.year,
+            "bound": bound.income,
+            "percent": one.percent,
+            "law": bound.law,
+            "confirmed": bound.confirmed,
+            "message": f"Income of {one.year} has reached {one.percent} % of the bound {then}: "
+            f"{roubles(one.income)} of {roubles(bound.income)} roubles.",
+            "message_ru": f"Доход за {one.year} год достиг {one.percent} % предела {then_ru}: "
+            f"{roubles(one.income)} из {roubles(bound.income)} руб.",
+            "who": Who.MERCHANT.value,
+            "next_step": "Ask your accountant which rate holds and from which day, then set it with "
+            "PUT /v1/merchants/{id}/vat. Above the bound of the year VAT is paid from the first day of the next month.",
+            "next_step_ru": "Уточните у бухгалтера ставку и дату и задайте их через PUT /v1/merchants/{id}/vat. При "
+            "превышении предела года НДС платят с первого числа следующего месяца.",
+        },
+    }
+    type = "merchant.vat_regime_review"
+    await tell(tx, settings.id, type, message_body(type, at, data), at)
 
 
 def _kassa(kassa: KassaRow) -> dict[str, Any]:

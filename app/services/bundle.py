@@ -29,6 +29,7 @@ from app.services.receipt_page import ReceiptPages
 from app.services.registrations import Registrations
 from app.services.source_polls import SourcePolls
 from app.services.sources import Sources
+from app.services.vat import Vat
 
 
 @dataclass(slots=True)
@@ -36,6 +37,7 @@ class Services:
     """One of each; the FastAPI app finds it at `app.state.services`."""
 
     merchants: Merchants
+    vat: Vat
     kassas: Kassas
     sources: Sources
     registrations: Registrations

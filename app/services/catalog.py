@@ -7,9 +7,11 @@ from app.db import merchant_settings
 from app.db.repos import nomenclature
 from app.db.repos.settings import BranchRow, KassaRow, SourceRow
 from app.db.unit_of_work import Database
+from app.domain.codec import vat_settings_from_json
 from app.domain.errors import NotFound
 from app.domain.nomenclature import RuleSet, Unmapped
 from app.domain.planning import PlanSettings
+from app.domain.vat_settings import NOTHING, VatSettings
 from app.services.nomenclature_rules import rule_of
 from app.services.remembered import Remembered
 
@@ -28,6 +30,7 @@ class MerchantSettings:
     unmapped: Unmapped = Unmapped.DEFAULT
     rules: RuleSet | None = None
     """The nomenclature; None where there never was a rule."""
+    vat: VatSettings = NOTHING
     compiled: dict[tuple[UUID, UUID | None, UUID], PlanSettings] = field(default_factory=dict, compare=False)
     """What `sales.py` made of them, by source, branch and kassa; lives and dies with these settings."""
 
@@ -95,6 +98,7 @@ class Catalog:
             kassas={one.id: one for one in found.kassas},
             branches={one.id: one for one in found.branches},
             sources={one.id: one for one in found.sources},
+            vat=vat_settings_from_json(found.merchant.vat),
             unmapped=Unmapped(found.merchant.unmapped),
             rules=await self._rules_of(merchant_id, found.merchant.nomenclature_version),
         )

@@ -300,7 +300,7 @@ def listed(row: Listed | Unreadable) -> Payment | Unreadable:
             amount=row.amount,
             occurred_at=datetime.combine(row.day, _NOON, ZoneInfo("Europe/Moscow")),
             order_id=row.order_id,
-            customer=replace(row.customer, **contact),
+            customer=replace(row.customer, email=contact["email"], phone=contact["phone"]),
             items=row.items,
             payments=row.payments,
             taxation=row.taxation,

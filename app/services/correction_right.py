@@ -134,6 +134,9 @@ def event_line(item: Item) -> EventItem:
         excise=item.excise,
         country=item.country,
         declaration=item.declaration,
+        additional_props=item.additional_props,
+        sectoral_props=item.sectoral_props,
+        vat_group=item.vat_group,
     )
 
 

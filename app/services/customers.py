@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from app.db.repos.settings import SourceRow
-from app.domain.codec import event_from_json, event_to_json
+from app.domain.codec import customer_from_json, customer_to_json, event_from_json, event_to_json
 from app.domain.contact import mask_contacts, mask_email, mask_phone
 from app.domain.event import PaymentEvent
 from app.domain.receipt import Customer
@@ -18,12 +18,13 @@ from app.infra.compact_json import json_bytes
 from app.infra.crypto import SearchHasher, SecretBox, aad
 
 _MEMBERS = ("email", "phone", "name", "inn")
+_PERSON = ("birth_date", "citizenship", "document_code", "document_data", "address")
 _ORGANISATION_INN = 10
 
 
 def seal_customer(box: SecretBox, merchant_id: UUID, receipt_id: UUID, customer: Customer | None) -> bytes | None:
     """A receipt's buyer as the database keeps it; None when nothing is known of the buyer."""
-    known = {} if customer is None else _known(customer)
+    known = {} if customer is None else customer_to_json(customer)
     return box.seal(json_bytes(known), aad("receipts", "customer", merchant_id, receipt_id)) if known else None
 
 
@@ -31,8 +32,7 @@ def open_customer(box: SecretBox, merchant_id: UUID, receipt_id: UUID, sealed: b
     """The reverse of `seal_customer`. CannotOpen when the value was changed or belongs to another receipt."""
     if sealed is None:
         return None
-    known: dict[str, str] = json.loads(box.open(sealed, aad("receipts", "customer", merchant_id, receipt_id)))
-    return Customer(**known)
+    return customer_from_json(json.loads(box.open(sealed, aad("receipts", "customer", merchant_id, receipt_id))))
 
 
 def seal_event(box: SecretBox, merchant_id: UUID, event_id: UUID, event: PaymentEvent) -> bytes:
@@ -50,12 +50,12 @@ def open_exchange(
 ) -> list[dict[str, Any]]:
     """What went over the wire in one attempt; empty when nothing did.
 
-    Every contact in it is masked, and so are the name and INN of `customer`. A body that is no text is not shown.
+    Every contact in it is masked, and so is what else it says of `customer`. A body that is no text is not shown.
     """
     if sealed is None:
         return []
     exchanges: list[dict[str, Any]] = json.loads(box.open(sealed, aad("attempts", "exchange", merchant_id, attempt_id)))
-    known = [word for word in (customer.name, customer.inn) if word] if customer is not None else []
+    known = [] if customer is None else list(customer.private_words)
     # A body is JSON within a text, where a provider may write the same name in escapes.
     words = {form for word in known for form in (word, json.dumps(word)[1:-1])}
     return [masked_json(_without(one, words)) for one in exchanges]
@@ -92,18 +92,27 @@ def customer_view(customer: Customer | None, *, masked: bool) -> dict[str, str |
     """The buyer as the API shows it; None when nothing is known.
 
     Masked, a person's name and INN go the way of the contacts; an organisation's (ten digits of INN) are public facts.
+    Who a person is beyond that (tags 1243-1246, 1254) is not shown at all.
     """
-    if customer is None or not (customer.email or customer.phone or customer.name or customer.inn):
+    if customer is None or customer == Customer():
         return None
     if not masked:
-        return {name: getattr(customer, name) for name in _MEMBERS}
+        known = customer_to_json(customer)
+        return {name: known.get(name) for name in (*_MEMBERS, *_PERSON)}
     organisation = customer.inn is not None and len(customer.inn) == _ORGANISATION_INN
     return {
         "email": customer.email and mask_email(customer.email),
         "phone": customer.phone and mask_phone(customer.phone),
         "name": customer.name if organisation else customer.name and _initials(customer.name),
         "inn": customer.inn if organisation else customer.inn and f"{customer.inn[:4]}********",
+        **dict.fromkeys(_PERSON),
     }
+
+
+def shown_customer(customer: Customer | None, *, masked: bool) -> Customer:
+    """The buyer as a page shows him: what `customer_view` tells, as a value."""
+    known = customer_view(customer, masked=masked) or {}
+    return customer_from_json({name: value for name, value in known.items() if value is not None})
 
 
 def masked_json(value: Any) -> Any:
@@ -132,7 +141,7 @@ def _initials(name: str) -> str:
 
 def seal_fallback(box: SecretBox, merchant_id: UUID, source_id: UUID, customer: Customer) -> bytes:
     """A source's fallback contact as the database keeps it."""
-    known = _known(customer)
+    known = customer_to_json(customer)
     return box.seal(json_bytes(known), aad("sources", "fallback_contact", merchant_id, source_id))
 
 
@@ -141,5 +150,4 @@ def open_fallback(box: SecretBox, source: SourceRow) -> Customer | None:
     if source.fallback_contact is None:
         return None
     sealed = box.open(source.fallback_contact, aad("sources", "fallback_contact", source.merchant_id, source.id))
-    known: dict[str, str] = json.loads(sealed)
-    return Customer(**known)
+    return customer_from_json(json.loads(sealed))

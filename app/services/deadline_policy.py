@@ -60,5 +60,6 @@ def kind_of(source: SourceRow, branch: BranchRow | None, kassa: KassaRow | None,
     for level in (source, branch, kassa):
         if level is not None and (said := level.defaults.get("settlement")) is not None:
             return SettlementKind(said)
-    online = event.internet if event.internet is not None else kassa is None or kassa.internet
+    said = None if event.requisites is None else event.requisites.internet
+    online = said if said is not None else kassa is None or kassa.internet
     return SettlementKind.ONLINE if online else SettlementKind.IN_PERSON

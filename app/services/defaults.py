@@ -84,9 +84,11 @@ def given(defaults: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in defaults.items() if value is not None}
 
 
-def check_kassa_answers(defaults: Mapping[str, Any], internet: bool | None) -> Iterator[Finding]:
-    """The three questions that a kassa is not created without."""
-    if defaults.get("vat") is None:
+def check_kassa_answers(
+    defaults: Mapping[str, Any], internet: bool | None, *, vat_answered: bool = False
+) -> Iterator[Finding]:
+    """The three questions that a kassa is not created without; a merchant's dated rates answer the first of them."""
+    if defaults.get("vat") is None and not vat_answered:
         yield VAT_CHOICE
     if defaults.get("payment_method") is None:
         yield METHOD_CHOICE

@@ -16,6 +16,7 @@ from app.db.unit_of_work import Database, Tx
 from app.domain.contact import mask_contacts
 from app.domain.errors import Conflict, Finding, Invalid, NotFound, UrlForbidden
 from app.domain.ffd import FfdVersion, Taxation
+from app.domain.vat_settings import VatPolicy
 from app.infra.clock import DatabaseClock
 from app.infra.crypto import SecretBox, aad
 from app.infra.egress import EgressPolicy, ForbiddenUrl
@@ -105,7 +106,8 @@ class Kassas:
             "internet": new.internet,
             "defaults": given(new.defaults),
         }
-        self._judge(driver, settings)
+        answered = await self._vat_answered(merchant_id)
+        self._judge(driver, settings, vat_answered=answered)
         credentials = checked(driver.Credentials, new.credentials, "#/credentials")
         if new.base_url is not None:
             self._permitted(new.base_url)
@@ -174,6 +176,7 @@ class Kassas:
         Conflict for another provider, base URL or group once the kassa was used: receipts on their way are known to
         that provider by their ids, so such a change is a new kassa.
         """
+        answered = await self._vat_answered(merchant_id)
         async with self._database.pipeline() as tx:
             before = _found(await repo.by_id(tx, merchant_id, kassa_id, lock=True))
             values = {
@@ -185,7 +188,7 @@ class Kassas:
                 values["defaults"] = given({**before.defaults, **changes["defaults"]})
             values |= self._connection(before, changes)
             driver = self._drivers.driver(values.get("provider", before.provider))
-            self._judge(driver, {**_settings(before), **values}, stored=before)
+            self._judge(driver, {**_settings(before), **values}, stored=before, vat_answered=answered)
             row = await repo.change(tx, merchant_id, kassa_id, values)
             await lanes.set_limits(tx, kassa_id, max_in_flight=changes.get("max_in_flight"))
             if "credentials" in changes:
@@ -273,11 +276,23 @@ class Kassas:
         except ForbiddenUrl as error:
             raise UrlForbidden(str(error), reason=error.reason) from None
 
-    def _judge(self, driver: KassaDriver, settings: Mapping[str, Any], *, stored: KassaRow | None = None) -> None:
+    async def _vat_answered(self, merchant_id: UUID) -> bool:
+        """Whether the merchant's dated rates say which one holds today."""
+        settings = await self._catalog.merchant(merchant_id, fresh=True)
+        return VatPolicy(settings.vat).rate(self._clock.now().date()) is not None
+
+    def _judge(
+        self,
+        driver: KassaDriver,
+        settings: Mapping[str, Any],
+        *,
+        stored: KassaRow | None = None,
+        vat_answered: bool,
+    ) -> None:
         """Invalid with everything that is wrong or unanswered; what is already stored is not judged again."""
         now, can = self._clock.now(), driver.capabilities
         touched = {name for name, value in settings.items() if stored is None or getattr(stored, name) != value}
-        findings = list(check_kassa_answers(settings["defaults"], settings["internet"]))
+        findings = list(check_kassa_answers(settings["defaults"], settings["internet"], vat_answered=vat_answered))
         ffd = next((version for version in FfdVersion if version.value == settings["ffd"]), None)
         if touched & {"ffd"} and (ffd is None or ffd not in can.ffd):
             known = ", ".join(sorted(version.value for version in can.ffd))

@@ -213,7 +213,7 @@ class LookBack:
                 back = await self._offsets.given_back(tx, story, plan.receipts[0], event.id)
                 return Draft(plan, kassa, branch, back, told)
         else:
-            rate = None if await self._named_rate(tx, sold.row) else compiled.defaults.vat
+            rate = None if await self._named_rate(tx, sold.row) else compiled.vat_policy
             plan = settlement_receipt(
                 payload,
                 receipt,
@@ -268,7 +268,7 @@ class LookBack:
             retold(payload, ruled, compiled.nomenclature, today),
             prepaid,
             today,
-            None if any(named) else compiled.defaults.vat,
+            None if any(named) else compiled.vat_policy,
             defaults=compiled.defaults,
             limits=compiled.limits,
             rates=rates_by_rule(ruled, compiled.nomenclature),
@@ -301,7 +301,8 @@ class LookBack:
             taxation=payload.taxation,
         )
         silent = replace(compiled.defaults, vat=None, payment_method=None)
-        asked = replace(compiled, defaults=silent, nomenclature=None)
+        limits = replace(compiled.limits, carries=None)
+        asked = replace(compiled, defaults=silent, nomenclature=None, vat=None, limits=limits)
         match plan_sale(sale, asked, local_date(told.at, compiled.timezone)):
             case Planned(receipts=(receipt, *_)):
                 return Sold(receipt, kassa.id, branch.id if branch else None)

@@ -15,7 +15,7 @@ from app.db.unit_of_work import Database
 from app.domain.correction import Asked, Case, CorrectionPlan, Means, carried, plan_correction
 from app.domain.errors import Conflict, DuplicateEvent, Finding, Invalid
 from app.domain.event import EventType, PaymentEvent
-from app.domain.ffd import Operation
+from app.domain.ffd import FfdVersion, Operation
 from app.domain.plan import Held, Planned, Refused
 from app.domain.receipt import CorrectionBasis, Receipt
 from app.infra.ids import public
@@ -189,7 +189,9 @@ class MissingReceipts:
 def means_of(registry: Registry[KassaDriver], kassa: KassaRow) -> Means:
     """What the driver of a kassa declares that it can carry."""
     can = registry.get(kassa.provider).capabilities
-    return Means(can.corrections, can.operations, can.additional_receipt_prop, can.max_items)
+    return Means(
+        can.corrections, can.operations, can.additional_receipt_prop, can.max_items, can.carried(FfdVersion(kassa.ffd))
+    )
 
 
 def made_plan(plan: CorrectionPlan | Refused) -> CorrectionPlan:

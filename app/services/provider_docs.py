@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
+from app.domain.carriage import OPTIONAL
 from app.domain.decide import LookupClass
 from app.domain.ffd import FfdVersion, Operation
+from app.domain.tags import TAGS
 from app.ports.kassa import Capabilities, KassaDriver
 
 _HEAD = """# Providers
@@ -87,6 +89,7 @@ def _provider(driver: KassaDriver) -> str:
         ("marked goods", _yes(can.marking)),
         ("agents", _yes(can.agents)),
         ("additional receipt property (tag 1192)", _yes(can.additional_receipt_prop)),
+        *((f"not carried by FFD {ffd.value}", _not_carried(can, ffd)) for ffd in FfdVersion if ffd in can.ffd),
         ("lines of a receipt, at most", str(can.max_items)),
         ("decimals of a quantity, at most", str(can.quantity_decimals)),
         ("receipts in flight, by default", str(can.max_in_flight)),
@@ -105,6 +108,14 @@ def _provider(driver: KassaDriver) -> str:
     if can.notes:
         parts += ["Notes:\n", *(f"- {note}" for note in can.notes), ""]
     return "\n".join(parts)
+
+
+def _not_carried(can: Capabilities, ffd: FfdVersion) -> str:
+    """Optional requisites that are refused before a receipt is queued; those that the format itself lacks too."""
+    carried = can.carried(ffd)
+    if carried is None or carried >= OPTIONAL:
+        return "–"
+    return ", ".join(f"{tag} {TAGS[tag].ru}" for tag in sorted(OPTIONAL - carried))
 
 
 def _credentials(driver: KassaDriver) -> Iterator[tuple[str, ...]]:

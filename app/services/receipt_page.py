@@ -18,7 +18,7 @@ from app.infra.crypto import SecretBox
 from app.infra.metrics import Metrics
 from app.infra.page_links import PageLinks
 from app.services.adjustment_notes import adjustment_notes
-from app.services.customers import customer_view, open_customer
+from app.services.customers import open_customer, shown_customer
 from app.services.views import adjustments_of, remarks_of
 
 _ORIGINS = {
@@ -111,8 +111,7 @@ class ReceiptPages:
         ]
 
     def _buyer(self, row: ReceiptRow, masked: bool) -> Customer:
-        known = customer_view(open_customer(self._box, row.merchant_id, row.id, row.customer), masked=masked)
-        return Customer() if known is None else Customer(**known)
+        return shown_customer(open_customer(self._box, row.merchant_id, row.id, row.customer), masked=masked)
 
 
 def _fiscal(row: ReceiptRow) -> FiscalData | None:

@@ -19,6 +19,7 @@ from app.domain.planning import Defaults, Plan, Planned, PlanSettings, merge, pl
 from app.domain.reading import comes_later, future_finding, item_findings, money_findings, offsets
 from app.domain.receipt import Receipt
 from app.domain.vat import VatRate
+from app.domain.vat_settings import VatPolicy
 from app.infra.crypto import SecretBox
 from app.infra.ids import public
 from app.ports.kassa import Capabilities, KassaDriver
@@ -154,6 +155,8 @@ class Sales:
         self, settings: MerchantSettings, source: SourceRow, branch: BranchRow | None, kassa: KassaRow
     ) -> PlanSettings:
         driver = self._registry.get(kassa.provider)
+        nearer = merge(_defaults(source.defaults), _defaults(branch.defaults if branch else {}))
+        farthest = _defaults(kassa.defaults)
         return PlanSettings(
             kassa_id=f"kas_{kassa.id.hex}",
             ffd=FfdVersion(kassa.ffd),
@@ -161,19 +164,16 @@ class Sales:
             place=kassa.place,
             timezone=kassa.timezone if branch is None or branch.timezone is None else branch.timezone,
             internet=kassa.internet,
-            defaults=merge(
-                _defaults(source.defaults),
-                _defaults(branch.defaults if branch else {}),
-                _defaults(kassa.defaults),
-            ),
+            defaults=merge(nearer, farthest),
             fallback_contact=open_fallback(self._box, source),
-            limits=limits_of(driver.capabilities),
+            limits=limits_of(driver.capabilities, FfdVersion(kassa.ffd)),
             nomenclature=_nomenclature(settings, source, branch, policy_of(settings, source)),
+            vat=VatPolicy(settings.vat, nearer.vat, farthest.vat),
         )
 
 
-def limits_of(can: Capabilities) -> DriverLimits:
-    """What a driver declares that a receipt may hold."""
+def limits_of(can: Capabilities, ffd: FfdVersion | None = None) -> DriverLimits:
+    """What a driver declares that a receipt may hold; with `ffd`, the optional tags of that format, too."""
     return DriverLimits(
         max_items=can.max_items,
         quantity_decimals=can.quantity_decimals,
@@ -182,6 +182,7 @@ def limits_of(can: Capabilities) -> DriverLimits:
         corrections=can.corrections,
         marking=can.marking,
         agents=can.agents,
+        carries=None if ffd is None else can.carried(ffd),
     )
 
 

@@ -285,7 +285,9 @@ class Sources:
                 raise _wrong(f"#/fallback_contact/{name}", str(error)) from None
         if not known:
             raise _wrong("#/fallback_contact", "Give an e-mail or a phone.")
-        return seal_fallback(self._box, merchant_id, source_id, Customer(**known))
+        return seal_fallback(
+            self._box, merchant_id, source_id, Customer(email=known.get("email"), phone=known.get("phone"))
+        )
 
     def _answered(self, adapter: SourceAdapter, answer: bool | None, settings: Mapping[str, Any]) -> None:
         if adapter.capabilities.may_fiscalize and answer is None and settings.get(_ANSWER) is None:

@@ -51,6 +51,7 @@ _AGENT = (
     "transfer_operator_address",
 )
 _AGENT_PHONES = ("supplier_phones", "paying_agent_phones", "payment_operator_phones", "transfer_operator_phones")
+_LINE = ("excise", "country", "declaration", "additional_props", "vat_group", "shipped_on")
 _STATE_UNKNOWN = 255
 _FAILURE = (
     "code",
@@ -85,6 +86,7 @@ def receipt_view(row: ReceiptRow, customer: Customer | None, *, masked: bool, li
         "total": row.total,
         "currency": row.currency,
         "taxation": row.taxation,
+        **_requisites(document),
         "customer": customer_view(customer, masked=masked),
         "items": [_line(item) for item in document.get("items", ())],
         "items_origin": row.items_origin,
@@ -263,6 +265,23 @@ def _correction(document: Json) -> Json:
     return {name: basis.get(name) for name in ("kind", "corrected_date", "document_number")}
 
 
+def _requisites(document: Json) -> Json:
+    """What the document says beside its lines and money."""
+    cashier = {"name": document.get("cashier_name"), "inn": document.get("cashier_inn")}
+    prop, operating = document.get("user_prop"), document.get("operating_prop")
+    return {
+        "ffd": document.get("ffd"),
+        "internet": document.get("internet"),
+        "place": document.get("place"),
+        "timezone": document.get("timezone"),
+        "cashier": cashier if any(cashier.values()) else None,
+        "user_prop": None if prop is None else {"name": prop[0], "value": prop[1]},
+        "additional_prop": document.get("additional_prop"),
+        "sectoral_props": document.get("sectoral_props", []),
+        "operating_prop": operating and {**operating, "at": rfc3339(datetime.fromisoformat(operating["at"]))},
+    }
+
+
 def lines_view(items: Sequence[Json]) -> list[Json]:
     """Lines as a receipt shows them, from the form in which they are stored."""
     return [_line(item) for item in items]
@@ -285,6 +304,8 @@ def _line(item: Json) -> Json:
         "marking_code": None if marking is None else _marking(marking),
         "agent": None if agent is None else _agent(agent),
         "discount": item.get("discount"),
+        **{name: item.get(name) for name in _LINE},
+        "sectoral_props": item.get("sectoral_props", []),
     }
 
 

@@ -25,6 +25,7 @@ from app.services.overdue import Overdue
 from app.services.retention import Limits, Retention
 from app.services.silence import Silence
 from app.services.source_polls import SourcePolls
+from app.services.vat import Vat
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +41,7 @@ class Maintenance:
         database: Database,
         overdue: Overdue,
         deadlines: Deadlines,
+        vat: Vat,
         idempotency: Idempotency,
         source_polls: SourcePolls,
         crm_reports: CrmReports,
@@ -52,6 +54,7 @@ class Maintenance:
         self._database = database
         self._overdue = overdue
         self._deadlines = deadlines
+        self._vat = vat
         self._idempotency = idempotency
         self._source_polls = source_polls
         self._crm_reports = crm_reports
@@ -65,6 +68,7 @@ class Maintenance:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._every(self._rescue_seconds, self.rescue))
             group.create_task(self._every(self._sweep_seconds, self.sweep))
+            group.create_task(self._every(_ASK_FOR_THE_TURN, self._vat.review))
             if self._limits is not None:
                 group.create_task(self._every(_ASK_FOR_THE_TURN, self.prune))
 

@@ -18,7 +18,18 @@ from app.domain.ffd import (
 )
 from app.domain.lifecycle import Status
 from app.domain.qr import qr_text
-from app.domain.receipt import Agent, CorrectionBasis, Customer, FiscalData, Item, MarkingCode, Payment, Receipt
+from app.domain.receipt import (
+    Agent,
+    CorrectionBasis,
+    Customer,
+    FiscalData,
+    Item,
+    MarkingCode,
+    OperatingProp,
+    Payment,
+    Receipt,
+    SectoralProp,
+)
 from app.domain.receipt_page import Failure, Page, Related, Seller, buyer_page, receipt_page
 from app.domain.vat import VatRate
 
@@ -40,6 +51,10 @@ SHOES = Item(
     marking=MarkingCode(CODE, 1, 1, 2),
     country="643",
     declaration="10702030/060520/0013422",
+    sectoral_props=(
+        SectoralProp("030", date(2023, 11, 21), "1944", "UUID=7d5b1a06-6c2e-4f0d-9b43-0d0f6f8f5f10&Time=1732365900"),
+    ),
+    shipped_on=date(2026, 11, 22),
 )
 CHEESE = Item(
     "Сыр весовой",
@@ -94,13 +109,25 @@ EVERYTHING = Receipt(
     FfdVersion.V1_2,
     ITEMS,
     (Payment(PaymentKind.ELECTRONIC, 1_500_000), Payment(PaymentKind.PREPAID, TOTAL - 1_500_000)),
-    Customer("anna@example.org", "+79990000000", "ООО «Ромашка»", "7707083893"),
+    Customer(
+        "anna@example.org",
+        "+79990000000",
+        "ООО «Ромашка»",
+        "7707083893",
+        date(1990, 5, 17),
+        "643",
+        "21",
+        "4510 000000",
+        "Москва, ул. Ленина, 1",
+    ),
     "https://shop.example.org",
     "Europe/Moscow",
     internet=True,
     cashier_name="Иванова А. П.",
     cashier_inn="770708389312",
     user_prop=("Заказ", "A-1042"),
+    sectoral_props=(SectoralProp("020", date(2024, 1, 15), "77", "наряд 5"),),
+    operating_prop=OperatingProp(0, "заезд 12", datetime(2026, 11, 23, 12, 0, tzinfo=UTC)),
 )
 LESSON = replace(
     EVERYTHING,
@@ -111,6 +138,8 @@ LESSON = replace(
     cashier_name=None,
     cashier_inn=None,
     user_prop=None,
+    sectoral_props=(),
+    operating_prop=None,
 )
 CORRECTION = replace(
     LESSON,

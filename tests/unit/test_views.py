@@ -50,6 +50,7 @@ from app.services.customers import (
     seal_event,
 )
 from app.services.views import event_view, failure_json, held_failure, receipt_view, rfc3339, timeline_view
+from tests.support.printed import EVERYTHING
 
 AT = datetime(2026, 11, 23, 11, 0, tzinfo=UTC)
 BUYER = Customer(email="anna@example.org", phone="+79990000000", name="Анна Петрова", inn="500100732259")
@@ -70,6 +71,15 @@ MEMBERS = [
     "total",
     "currency",
     "taxation",
+    "ffd",
+    "internet",
+    "place",
+    "timezone",
+    "cashier",
+    "user_prop",
+    "additional_prop",
+    "sectoral_props",
+    "operating_prop",
     "customer",
     "items",
     "items_origin",
@@ -205,6 +215,13 @@ def test_a_receipt_has_exactly_the_promised_members_and_fits_its_schema() -> Non
             "marking_code": None,
             "agent": None,
             "discount": None,
+            "excise": None,
+            "country": None,
+            "declaration": None,
+            "additional_props": None,
+            "vat_group": None,
+            "shipped_on": None,
+            "sectoral_props": [],
         }
     ]
     assert view["payments"] == [{"type": "electronic", "amount": 298500}]
@@ -286,20 +303,21 @@ def test_an_agent_is_told_with_every_member() -> None:
 
 
 def test_a_masked_person_is_unreadable_and_an_organisation_is_not_a_person() -> None:
-    assert customer_view(BUYER, masked=False) == {
+    person = dict.fromkeys(("birth_date", "citizenship", "document_code", "document_data", "address"))
+    assert customer_view(BUYER, masked=False) == person | {
         "email": "anna@example.org",
         "phone": "+79990000000",
         "name": "Анна Петрова",
         "inn": "500100732259",
     }
-    assert customer_view(BUYER, masked=True) == {
+    assert customer_view(BUYER, masked=True) == person | {
         "email": "a***@e***.org",
         "phone": "+7******0000",
         "name": "А*** П***",
         "inn": "5001********",
     }
     firm = customer_view(Customer(email="office@example.org", name="ООО «Ромашка»", inn="7707083893"), masked=True)
-    assert firm == {"email": "o***@e***.org", "phone": None, "name": "ООО «Ромашка»", "inn": "7707083893"}
+    assert firm == person | {"email": "o***@e***.org", "phone": None, "name": "ООО «Ромашка»", "inn": "7707083893"}
     assert customer_view(Customer(), masked=True) is None
 
 
@@ -423,3 +441,26 @@ def test_search_hashes_are_the_merchants_own() -> None:
 
 def test_a_time_without_fraction_keeps_its_six_decimals() -> None:
     assert rfc3339(AT) == "2026-11-23T11:00:00.000000Z"
+
+
+def test_every_requisite_of_a_receipt_is_shown_and_a_person_is_not() -> None:
+    stored = receipt_to_json(EVERYTHING)
+    del stored["customer"]
+    shown = receipt_view(row(document=stored), EVERYTHING.customer, masked=False)
+    ReceiptOut.model_validate(json.loads(json.dumps(shown)), strict=False)
+    assert shown["ffd"] == "1.2"
+    assert (shown["internet"], shown["place"]) == (True, "https://shop.example.org")
+    assert shown["cashier"] == {"name": "Иванова А. П.", "inn": "770708389312"}
+    assert shown["user_prop"] == {"name": "Заказ", "value": "A-1042"}
+    assert shown["sectoral_props"] == [{"federal_id": "020", "date": "2024-01-15", "number": "77", "value": "наряд 5"}]
+    assert shown["operating_prop"] == {"id": 0, "data": "заезд 12", "at": "2026-11-23T12:00:00.000000Z"}
+    shoes, transfer = shown["items"][1], shown["items"][4]
+    assert (shoes["country"], shoes["declaration"]) == ("643", "10702030/060520/0013422")
+    assert shoes["sectoral_props"][0]["federal_id"] == "030"
+    assert shoes["shipped_on"] == "2026-11-22"
+    assert (transfer["excise"], transfer["additional_props"]) == (1_500, "серия 12")
+    assert shown["customer"]["birth_date"] == "1990-05-17"
+    assert shown["customer"]["document_data"] == "4510 000000"
+    masked = receipt_view(row(document=stored), EVERYTHING.customer, masked=True)["customer"]
+    person = ("birth_date", "citizenship", "document_code", "document_data", "address")
+    assert {name: masked[name] for name in person} == dict.fromkeys(person)

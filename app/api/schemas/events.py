@@ -1,26 +1,32 @@
 """The neutral event: what any CRM sends us, and what it hears back."""
 
+import base64
 import json
 from datetime import UTC, datetime
+from datetime import date as Day
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints
 
 from app.api.schemas.lines import (
     WHOLE,
+    CashierIn,
     CustomerIn,
     CustomerOut,
     Discounts,
     Flag,
     ItemOut,
     Items,
+    OperatingIn,
     Payments,
+    SectoralProps,
     TaxationName,
+    UserPropIn,
 )
 from app.api.schemas.receipts import MissingOut, ReceiptOut
 from app.api.types import EventId, MerchantId, MinorUnits, Moment, RequestModel, ResponseModel, SourceId, Timestamp
 from app.domain.errors import Finding, Invalid
-from app.domain.event import EventType, OriginalSale, PaymentEvent
+from app.domain.event import EventRequisites, EventType, OriginalSale, PaymentEvent
 from app.domain.receipt import Customer
 
 MAX_METADATA_BYTES = 16 * 1024
@@ -62,6 +68,9 @@ Metadata = Annotated[dict[str, JsonValue], AfterValidator(_storable)]
 """The caller's own members: kept and given back, never read."""
 
 
+Place = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256, pattern=r"^[^\x00]+$")]
+
+
 class MoneyIn(RequestModel):
     """What an event, a manual receipt and a correction say alike: the money, the buyer and the goods."""
 
@@ -84,7 +93,35 @@ class MoneyIn(RequestModel):
     discounts: Discounts = Field(
         default=[], description="The same with its reasons, besides `discount`: the receipt's `adjustments` name them."
     )
+    shipped_on: Day | None = Field(
+        default=None,
+        description="Local day on which goods or service were given, when it is not the day of the money: it decides "
+        "which VAT rate is in force.",
+    )
+    internet: Flag | None = Field(default=None, description="Tag 1125 of this sale. Left out: as the kassa is set.")
+    place: Place | None = Field(
+        default=None,
+        description="Tag 1187 of this sale, to the letter one that the provider knows. Left out: the kassa's.",
+    )
+    cashier: CashierIn | None = Field(default=None, description="Tags 1021 and 1203.")
+    user_prop: UserPropIn | None = Field(default=None, description="Tag 1084.")
+    sectoral_props: SectoralProps = Field(default=[], description="Tag 1261.")
+    operating_prop: OperatingIn | None = Field(default=None, description="Tag 1270.")
     metadata: Metadata = Field(default={}, description="Yours; returned untouched.")
+
+    def requisites(self) -> EventRequisites | None:
+        """What is said of the receipt as a whole; None when nothing is."""
+        said = EventRequisites(
+            shipped_on=self.shipped_on,
+            internet=self.internet,
+            place=self.place,
+            cashier_name=None if self.cashier is None else self.cashier.name,
+            cashier_inn=None if self.cashier is None else self.cashier.inn,
+            user_prop=None if self.user_prop is None else (self.user_prop.name, self.user_prop.value),
+            sectoral_props=tuple(prop.to_domain() for prop in self.sectoral_props),
+            operating_prop=None if self.operating_prop is None else self.operating_prop.to_domain(),
+        )
+        return None if said == EventRequisites() else said
 
     def event(self, type: EventType, external_id: str, **more: Any) -> PaymentEvent:
         """The domain's event; a moment that was left out is this one."""
@@ -105,6 +142,7 @@ class MoneyIn(RequestModel):
             # None, not empty: what was left out must not change the content under which a report is known.
             discounts=tuple(one.to_domain() for one in self.discounts) or None,
             metadata=dict(self.metadata),
+            requisites=self.requisites(),
             **more,
         )
 
@@ -197,6 +235,13 @@ class Changes(RequestModel):
     delivered: Flag | None = None
     discount: MinorUnits | None = None
     discounts: Discounts | None = None
+    shipped_on: Day | None = None
+    internet: Flag | None = None
+    place: Place | None = None
+    cashier: CashierIn | None = None
+    user_prop: UserPropIn | None = None
+    sectoral_props: SectoralProps | None = None
+    operating_prop: OperatingIn | None = None
     original: OriginalIn | None = None
 
     def given(self) -> dict[str, Any]:
@@ -204,6 +249,8 @@ class Changes(RequestModel):
         sent = self.model_dump(mode="json", exclude_unset=True)
         if sent.get("items"):
             sent["items"] = [_stored_line(item) for item in sent["items"]]
+        if said := _stored_requisites(sent):
+            sent["requisites"] = said
         if (original := sent.get("original")) is not None:
             original["items"] = [_stored_line(item) for item in original.get("items") or ()]
         if sent.get("payments"):
@@ -217,10 +264,35 @@ def _stored_kind(part: dict[str, Any]) -> dict[str, Any]:
     return {"kind": part.pop("type"), **{name: value for name, value in part.items() if value is not None}}
 
 
+def _stored_requisites(sent: dict[str, Any]) -> dict[str, Any]:
+    """Takes out what is said of the receipt as a whole, in the form in which an event keeps it."""
+    said: dict[str, Any] = {
+        name: sent.pop(name) for name in ("shipped_on", "internet", "place", "operating_prop") if name in sent
+    }
+    if "sectoral_props" in sent:
+        said["sectoral_props"] = sent.pop("sectoral_props") or []
+    if "cashier" in sent:
+        cashier = sent.pop("cashier") or {}
+        said |= {"cashier_name": cashier.get("name"), "cashier_inn": cashier.get("inn")}
+    if "user_prop" in sent:
+        prop = sent.pop("user_prop")
+        said["user_prop"] = prop and [prop["name"], prop["value"]]
+    return said
+
+
 def _stored_line(item: dict[str, Any]) -> dict[str, Any]:
     if "marking_code" in item:
         item["marking"] = item.pop("marking_code")
+    if item.get("marking"):
+        item["marking"] = _stored_code(item["marking"])
     return item
+
+
+def _stored_code(marking: dict[str, Any]) -> dict[str, Any]:
+    encoded = marking.pop("code_base64", None)
+    if encoded is not None:
+        marking["code"] = base64.b64decode(encoded).decode()
+    return marking
 
 
 class EventOut(ResponseModel):

@@ -1,16 +1,19 @@
 """What an event and a receipt have in common on the wire: the buyer, the lines, the payments. Requests and answers."""
 
+import base64
+import binascii
+from datetime import date as Day
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StringConstraints, model_validator
 from pydantic.json_schema import WithJsonSchema
 
-from app.api.types import MinorUnits, RequestModel, ResponseModel
+from app.api.types import MinorUnits, Moment, RequestModel, ResponseModel, Timestamp
 from app.domain.event import DiscountKind, EventDiscount, EventItem, EventPayment
 from app.domain.ffd import AgentType, FfdEnum, Measure, Operation, PaymentKind, PaymentMethod, PaymentObject, Taxation
 from app.domain.money import parse_quantity
-from app.domain.receipt import Agent, Customer, MarkingCode
+from app.domain.receipt import Agent, Customer, MarkingCode, OperatingProp, SectoralProp
 from app.domain.vat import VatRate
 from app.infra.contacts import normalize_email, normalize_phone
 
@@ -75,6 +78,7 @@ def _text(longest: int) -> Any:
 LineName = Annotated[str, _text(1024)]
 PersonName = Annotated[str, _text(256)]
 Phones = Annotated[list[Phone], Field(max_length=10)]
+Oksm = Annotated[str, StringConstraints(pattern=r"^[0-9]{3}$")]
 
 
 class CustomerIn(RequestModel):
@@ -86,9 +90,66 @@ class CustomerIn(RequestModel):
     )
     name: PersonName | None = None
     inn: Inn | None = Field(default=None, description="10 or 12 digits, for buyers who account for the expense.")
+    birth_date: Day | None = Field(default=None, description="Tag 1243, with those below only by FFD 1.2.")
+    citizenship: Oksm | None = Field(default=None, description="Tag 1244: three digits of OKSM.", examples=["643"])
+    document_code: Annotated[str, StringConstraints(pattern=r"^[0-9]{2}$")] | None = Field(
+        default=None, description="Tag 1245: kind of the document.", examples=["21"]
+    )
+    document_data: Annotated[str, _text(64)] | None = Field(default=None, description="Tag 1246.")
+    address: PersonName | None = Field(default=None, description="Tag 1254.")
 
     def to_domain(self) -> Customer:
-        return Customer(email=self.email, phone=self.phone, name=self.name, inn=self.inn)
+        return Customer(
+            email=self.email,
+            phone=self.phone,
+            name=self.name,
+            inn=self.inn,
+            birth_date=self.birth_date,
+            citizenship=self.citizenship,
+            document_code=self.document_code,
+            document_data=self.document_data,
+            address=self.address,
+        )
+
+
+class SectoralIn(RequestModel):
+    """A prop that a federal body wants (tags 1262-1265), such as the proof of a marking code's permission mode."""
+
+    federal_id: Oksm = Field(description="Three digits: whose rule it is.", examples=["030"])
+    date: Day = Field(description="Of the document that introduced it.", examples=["2023-11-21"])
+    number: Annotated[str, _text(32)] = Field(description="Of that document.", examples=["1944"])
+    value: Annotated[str, _text(256)]
+
+    def to_domain(self) -> SectoralProp:
+        return SectoralProp(self.federal_id, self.date, self.number, self.value)
+
+
+SectoralProps = Annotated[list[SectoralIn], Field(max_length=10)]
+
+
+class OperatingIn(RequestModel):
+    """Tag 1270. The tax service defines its content; an order's number belongs into `user_prop`."""
+
+    id: Annotated[int, Field(ge=0, le=255), WHOLE] = Field(default=0, description="Tag 1271.")
+    data: Annotated[str, _text(64)] = Field(description="Tag 1272.")
+    at: Moment = Field(description="Tag 1273.")
+
+    def to_domain(self) -> OperatingProp:
+        return OperatingProp(self.id, self.data, self.at)
+
+
+class UserPropIn(RequestModel):
+    """Free text of yours on the receipt (tag 1084), such as the order's number."""
+
+    name: Annotated[str, _text(64)] = Field(examples=["Заказ"])
+    value: Annotated[str, _text(256)] = Field(examples=["A-1042"])
+
+
+class CashierIn(RequestModel):
+    """Who took the money (tags 1021, 1203); over the Internet nobody."""
+
+    name: Annotated[str, _text(64)]
+    inn: Annotated[str, StringConstraints(pattern=r"^[0-9]{12}$")] | None = None
 
 
 class AgentIn(RequestModel):
@@ -126,18 +187,42 @@ class AgentIn(RequestModel):
 Code = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=_NO_NUL)]
 
 
+def _decoded(value: str) -> str:
+    try:
+        code = base64.b64decode(value, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        raise ValueError("must be Base64 of the code as it was scanned") from None
+    if not 1 <= len(code) <= 512 or "\x00" in code:
+        raise ValueError("must hold a code of 1 to 512 characters without U+0000")
+    return value
+
+
 class MarkingIn(RequestModel):
     """A goods marking code with its state, or a part of a marked package."""
 
-    code: Code
+    code: Code | None = Field(default=None, description="Exactly as scanned, group separators (U+001D) kept.")
+    code_base64: Annotated[str, StringConstraints(max_length=1024), AfterValidator(_decoded)] | None = Field(
+        default=None, description="The same in Base64, where U+001D would not survive the way here."
+    )
     state: Annotated[int, Field(ge=1, le=255), WHOLE] = Field(
         default=255, description="Tag 2003; 255: it does not change."
     )
     numerator: Annotated[int, Field(ge=1, le=10**9), WHOLE] | None = Field(default=None, description="Tag 1293.")
     denominator: Annotated[int, Field(ge=1, le=10**9), WHOLE] | None = Field(default=None, description="Tag 1294.")
 
+    @model_validator(mode="after")
+    def _one_code(self) -> Self:
+        if (self.code is None) is (self.code_base64 is None):
+            raise ValueError("give the code once: as code or as code_base64")
+        return self
+
+    @property
+    def raw(self) -> str:
+        """The code as scanned, however it came."""
+        return self.code if self.code is not None else base64.b64decode(self.code_base64 or "").decode()
+
     def to_domain(self) -> MarkingCode:
-        return MarkingCode(self.code, self.state, self.numerator, self.denominator)
+        return MarkingCode(self.raw, self.state, self.numerator, self.denominator)
 
 
 def _code_alone(value: Any) -> Any:
@@ -165,6 +250,14 @@ class ItemIn(RequestModel):
     discount: MinorUnits | None = Field(
         default=None, description="Kopecks off this line; `price` and `amount` are then before it."
     )
+    excise: MinorUnits | None = Field(default=None, description="Tag 1229: kopecks of excise within the line's amount.")
+    country: Oksm | None = Field(default=None, description="Tag 1230: country of origin, three digits of OKSM.")
+    declaration: Annotated[str, _text(32)] | None = Field(default=None, description="Tag 1231: customs declaration.")
+    additional_props: Annotated[str, _text(64)] | None = Field(default=None, description="Tag 1191.")
+    sectoral_props: SectoralProps = Field(default=[], description="Tag 1260.")
+    vat_group: Annotated[str, _text(64)] | None = Field(
+        default=None, description="A group of the merchant's VAT settings that the line belongs to."
+    )
 
     def to_domain(self) -> EventItem:
         return EventItem(
@@ -180,6 +273,12 @@ class ItemIn(RequestModel):
             marking=None if self.marking_code is None else self.marking_code.to_domain(),
             agent=None if self.agent is None else self.agent.to_domain(),
             discount=self.discount,
+            excise=self.excise,
+            country=self.country,
+            declaration=self.declaration,
+            additional_props=self.additional_props,
+            sectoral_props=tuple(prop.to_domain() for prop in self.sectoral_props),
+            vat_group=self.vat_group,
         )
 
 
@@ -236,6 +335,42 @@ class CustomerOut(ResponseModel):
     phone: str | None
     name: str | None
     inn: str | None
+    birth_date: Day | None
+    citizenship: str | None
+    document_code: str | None
+    document_data: str | None
+    address: str | None
+
+
+class SectoralOut(ResponseModel):
+    """A prop that a federal body wants."""
+
+    federal_id: str
+    date: Day
+    number: str
+    value: str
+
+
+class OperatingOut(ResponseModel):
+    """Tag 1270."""
+
+    id: int
+    data: str
+    at: Timestamp
+
+
+class UserPropOut(ResponseModel):
+    """Tag 1084."""
+
+    name: str
+    value: str
+
+
+class CashierOut(ResponseModel):
+    """Tags 1021 and 1203."""
+
+    name: str | None
+    inn: str | None
 
 
 class AgentOut(ResponseModel):
@@ -278,6 +413,13 @@ class ItemOut(ResponseModel):
     marking_code: str | MarkingOut | None
     agent: AgentOut | None
     discount: int | None = Field(description="Of an event's line: kopecks off it. A receipt's line is after it.")
+    excise: int | None
+    country: str | None
+    declaration: str | None
+    additional_props: str | None
+    sectoral_props: list[SectoralOut]
+    vat_group: str | None
+    shipped_on: Day | None = Field(description="When it was given, where that is not the day of the money.")
 
 
 class PaymentOut(ResponseModel):

@@ -5,7 +5,15 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from app.api.schemas.lines import CustomerOut, ItemOut, PaymentOut
+from app.api.schemas.lines import (
+    CashierOut,
+    CustomerOut,
+    ItemOut,
+    OperatingOut,
+    PaymentOut,
+    SectoralOut,
+    UserPropOut,
+)
 from app.api.types import AttemptId, BranchId, EventId, KassaId, MerchantId, ReceiptId, ResponseModel, Timestamp
 
 
@@ -141,6 +149,15 @@ class ReceiptOut(ResponseModel):
     total: int
     currency: str
     taxation: str | None
+    ffd: str | None = Field(description="Format of the document (tag 1209); null while nothing is planned.")
+    internet: bool | None = Field(description="Tag 1125.")
+    place: str | None = Field(description="Tag 1187.")
+    timezone: str | None = Field(description="Zone of the place, as the IANA list names it (tag 1011).")
+    cashier: CashierOut | None = Field(description="Tags 1021 and 1203.")
+    user_prop: UserPropOut | None = Field(description="Tag 1084.")
+    additional_prop: str | None = Field(description="Tag 1192: of a repair the fiscal sign of the wrong receipt.")
+    sectoral_props: list[SectoralOut] = Field(description="Tag 1261.")
+    operating_prop: OperatingOut | None = Field(description="Tag 1270.")
     customer: CustomerOut | None
     items: list[ItemOut]
     items_origin: str | None = Field(

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from app.api.schemas.receipts import ReceiptOut
-from app.api.types import EndpointId, EventId, KassaId, ReceiptId, SourceId, Timestamp
+from app.api.types import EndpointId, EventId, KassaId, MerchantId, ReceiptId, SourceId, Timestamp
 from app.domain.lifecycle import MessageType
 
 RECEIPT_MESSAGES: dict[str, str] = {
@@ -155,6 +155,47 @@ class SourceMessage(BaseModel):
     type: Literal["source.silent", "source.heard"]
     timestamp: Timestamp
     data: SourceData
+
+
+class MerchantNamed(BaseModel):
+    """Whose income."""
+
+    id: MerchantId
+    name: str
+    inn: str
+
+
+class VatReview(BaseModel):
+    """Which share of which bound is reached; sums in kopecks."""
+
+    year: int = Field(description="Of the income.")
+    income: int
+    kind: str = Field(description="`usn_exempt`, `usn_vat5`, `usn_vat7` or `ausn`.")
+    bound_year: int = Field(description="The year that the bound decides about: the same or the next.")
+    bound: int
+    percent: int = Field(description="80 or 100.")
+    law: str
+    confirmed: bool
+    message: str
+    message_ru: str
+    who: str
+    next_step: str
+    next_step_ru: str
+
+
+class MerchantData(BaseModel):
+    """The merchant, and what has to be reviewed."""
+
+    merchant: MerchantNamed
+    vat_review: VatReview
+
+
+class MerchantMessage(BaseModel):
+    """A merchant's income nears a bound beyond which its VAT rate may be wrong; told once for each share of it."""
+
+    type: Literal["merchant.vat_regime_review"]
+    timestamp: Timestamp
+    data: MerchantData
 
 
 class EndpointNamed(BaseModel):

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from app.crms.moyklass.settings import NOT_FISCALIZED, Settings
 from app.crms.moyklass.wire import INCOME, REFUND, Payment, Pupil
-from app.domain.event import EventItem, EventPayment, EventType, PaymentEvent, Question
+from app.domain.event import EventItem, EventPayment, EventRequisites, EventType, PaymentEvent, Question
 from app.domain.receipt import Customer
 from app.infra.contacts import normalize_email, normalize_phone
 
@@ -104,7 +104,7 @@ def routed(event: PaymentEvent, settings: Settings) -> PaymentEvent | None:
         branch=branch,
         question=question,
         payments=(EventPayment(rule.kind, event.amount),),
-        internet=rule.internet,
+        requisites=EventRequisites(internet=rule.internet),
     )
 
 

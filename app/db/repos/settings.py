@@ -22,6 +22,8 @@ class MerchantRow:
     name: str
     inn: str
     status: str
+    vat: dict[str, Any]
+    vat_reviewed_at: datetime | None
     created_at: datetime
     updated_at: datetime
     unmapped: str

@@ -35,7 +35,7 @@ from app.kassas.atol.answer import (
     reported,
     token_refused,
 )
-from app.kassas.atol.request import cannot_carry, operation_path, render, to_wire
+from app.kassas.atol.request import CARRIES, cannot_carry, operation_path, render, to_wire
 from app.kassas.atol.services import DEFAULT_BASE_URL, Credentials, api_url
 from app.ports.inbound import InboundRequest
 from app.ports.kassa import Capabilities, CheckLine, CheckReport, DriverContext, Mark
@@ -56,6 +56,8 @@ CAPABILITIES = Capabilities(
     marking=True,
     agents=True,
     additional_receipt_prop=True,
+    carries=CARRIES[FfdVersion.V1_2],
+    carries_105=CARRIES[FfdVersion.V1_05],
     wire_seconds=20,
     # A report may be asked for once a second per register; a document waits 300 s in the queue at most.
     poll_schedule_seconds=(5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600),
@@ -211,7 +213,7 @@ class _Call:
         self._started = time.monotonic()
         self._ffd = receipt.ffd if receipt else context.profile.ffd
         who = receipt.customer if receipt else None
-        buyer = (who.email, who.phone, who.name, who.inn) if who else ()
+        buyer = who.private_words if who else ()
         self._private = (*buyer, self._credentials.password.get_secret_value())
 
     async def ask(self, method: str, url: str, content: bytes | None = None) -> Told | Unavailable | CannotTell:

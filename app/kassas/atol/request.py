@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from app.domain.carriage import carriage_findings
 from app.domain.errors import Finding, Invalid
 from app.domain.ffd import (
     CorrectionKind,
@@ -19,7 +20,16 @@ from app.domain.ffd import (
     timezone_code,
 )
 from app.domain.money import quantity_text, roubles
-from app.domain.receipt import Agent, CorrectionBasis, Customer, Item, MarkingCode, Receipt
+from app.domain.receipt import (
+    Agent,
+    CorrectionBasis,
+    Customer,
+    Item,
+    MarkingCode,
+    OperatingProp,
+    Receipt,
+    SectoralProp,
+)
 from app.domain.text import fit
 from app.domain.vat import VatRate, vat_amount
 
@@ -45,6 +55,11 @@ NO_NUMBER = "б/н"
 
 MAX_SUM, MAX_TOTAL = 4_294_967_295, 10_000_000_000
 """Kopecks: of a line's price and sum (42 949 672.95), of a receipt (100 000 000.00)."""
+
+_V4_CARRIES = frozenset({1021, 1084, 1191, 1192, 1222, 1227, 1228, 1229, 1230, 1231, 2000})
+_V5_CARRIES = _V4_CARRIES | {1203, 1243, 1244, 1245, 1246, 1254, 1260, 1261, 1270, 1291}
+CARRIES = {FfdVersion.V1_05: _V4_CARRIES, FfdVersion.V1_2: _V5_CARRIES}
+"""Optional tags that the protocol of each format has members for."""
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _CALLBACK = re.compile(r"https?://[\w.-]+(:\d+)?(/[\w\-.?,'/\\+&=%$#]*)?")
@@ -123,6 +138,8 @@ def _document(receipt: Receipt, company: dict[str, Any], *, v5: bool) -> dict[st
         "payments": _payments(receipt),
         "total": roubles(receipt.total),
     }
+    for found in carriage_findings(receipt, CARRIES[receipt.ffd]):
+        raise cannot_carry(found.pointer, f"protocol {'v5' if v5 else 'v4'} has no member for tag {found.tag}")
     document |= present(
         additional_check_props=_text("#/additional_prop", receipt.additional_prop, 16),
         cashier=_text("#/cashier_name", receipt.cashier_name, 64),
@@ -133,20 +150,51 @@ def _document(receipt: Receipt, company: dict[str, Any], *, v5: bool) -> dict[st
     if v5:
         return (
             document
-            | present(cashier_inn=receipt.cashier_inn)
+            | present(
+                cashier_inn=receipt.cashier_inn,
+                sectoral_check_props=[_sectoral("#/sectoral_props", prop) for prop in receipt.sectoral_props],
+                operating_check_props=_operating(receipt.operating_prop, receipt.timezone),
+            )
             | {"internet": receipt.internet, "timezone": _timezone(receipt.timezone)}
         )
     # FFD 1.05: Internet sign and zone are those of the group's registration.
-    if receipt.cashier_inn:
-        raise cannot_carry("#/cashier_inn", "protocol v4 has no member for tag 1203")
     return document
 
 
 def _client(customer: Customer) -> dict[str, Any]:
     if customer.email and len(customer.email) > 64:
         raise cannot_carry("#/customer/email", "an e-mail has at most 64 characters here")
-    name = _text("#/customer/name", customer.name, 256)
-    return present(email=customer.email, phone=customer.phone, name=name, inn=customer.inn)
+    return present(
+        email=customer.email,
+        phone=customer.phone,
+        name=_text("#/customer/name", customer.name, 256),
+        inn=customer.inn,
+        birthdate=None if customer.birth_date is None else customer.birth_date.strftime("%d.%m.%Y"),
+        citizenship=customer.citizenship,
+        document_code=customer.document_code,
+        document_data=_text("#/customer/document_data", customer.document_data, 64),
+        address=_text("#/customer/address", customer.address, 256),
+    )
+
+
+def _sectoral(pointer: str, prop: SectoralProp) -> dict[str, Any]:
+    """Tags 1262-1265 of 1260 and 1261."""
+    return {
+        "federal_id": prop.federal_id,
+        "date": prop.date.strftime("%d.%m.%Y"),
+        "number": _text(f"{pointer}/number", prop.number, 32),
+        "value": _text(f"{pointer}/value", prop.value, 256),
+    }
+
+
+def _operating(prop: OperatingProp | None, zone: str) -> dict[str, Any] | None:
+    """Tag 1270; its id (1271) is text here, and only 0 while the tax service defined no other."""
+    if prop is None:
+        return None
+    if prop.id != 0:
+        raise cannot_carry("#/operating_prop/id", "an operation has the id 0 here")
+    moment = prop.at.astimezone(_zone(zone)).strftime("%d.%m.%Y %H:%M:%S")
+    return {"name": "0", "value": _text("#/operating_prop/data", prop.data, 64), "timestamp": moment}
 
 
 def _payments(receipt: Receipt) -> list[dict[str, Any]]:
@@ -207,6 +255,7 @@ def _item(pointer: str, item: Item, *, v5: bool) -> dict[str, Any]:
         excise=None if item.excise is None else roubles(item.excise),
         country_code=item.country,
         declaration_number=_text(f"{pointer}/declaration", item.declaration, 32),
+        sectoral_item_props=[_sectoral(f"{pointer}/sectoral_props", prop) for prop in item.sectoral_props],
     )
     if item.marking is not None:
         marking = f"{pointer}/marking_code"
@@ -221,7 +270,7 @@ def _vat(rate: VatRate, gross: int) -> dict[str, Any]:
 
 def _unit(measure: Measure) -> dict[str, Any]:
     """Tag 1197 is free text; of "another" there is nothing to print."""
-    return {} if measure is Measure.ANOTHER else {"measurement_unit": fit(measure.ru, 16)[0]}
+    return present(measurement_unit=fit(measure.unit_text, 16)[0] if measure.unit_text else None)
 
 
 def _v4_object(pointer: str, kind: PaymentObject) -> str:

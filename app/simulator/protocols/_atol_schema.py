@@ -101,6 +101,27 @@ class Client(Strict):
     inn: Inn | None = None
 
 
+class V5Client(Client):
+    birthdate: Annotated[str | None, Field(pattern=r"^\d{2}\.\d{2}\.(19|20)\d\d$")] = None
+    citizenship: Annotated[str | None, Field(pattern=r"^\d{3}$")] = None
+    document_code: Annotated[str | None, Field(pattern=r"^\d{2}$")] = None
+    document_data: Annotated[Text | None, Field(max_length=64)] = None
+    address: Text | None = None
+
+
+class SectoralProps(Strict):
+    federal_id: Annotated[str, Field(pattern=r"^\d{3}$")]
+    date: Day
+    number: Annotated[Text, Field(max_length=32)]
+    value: Text
+
+
+class OperatingProps(Strict):
+    name: Literal["0"]
+    value: Annotated[Text, Field(max_length=64)]
+    timestamp: Moment
+
+
 class V4CorrectionCompany(Strict):
     sno: Sno
     inn: Inn
@@ -211,6 +232,7 @@ class V5Line(Line):
     mark_processing_mode: Literal["0"] | None = None
     mark_quantity: MarkQuantity | None = None
     planned_status: Annotated[int | None, Field(ge=1, le=6)] = None
+    sectoral_item_props: Annotated[list[SectoralProps] | None, Field(min_length=1)] = None
 
     @model_validator(mode="after")
     def _marked(self) -> Self:
@@ -257,15 +279,17 @@ class V4Receipt(_Sold):
 
 
 class V5Sold(_Sold):
-    client: Client | None = None
+    client: V5Client | None = None
     items: Annotated[list[V5Line], Field(min_length=1, max_length=100)]
     cashier_inn: Annotated[str | None, Field(pattern=r"^\d{12}$")] = None
     internet: bool | None = None
     timezone: Annotated[int | None, Field(ge=1, le=11)] = None
+    sectoral_check_props: Annotated[list[SectoralProps] | None, Field(min_length=1)] = None
+    operating_check_props: OperatingProps | None = None
 
 
 class V5Receipt(V5Sold):
-    client: Client
+    client: V5Client
 
 
 class _Basis(Strict):

@@ -17,6 +17,7 @@ from app.domain.receipt import Customer, MarkingCode, Payment, Receipt
 from app.domain.refund import refund_receipt, remaining
 from app.domain.settlement import open_amount, settlement_receipt
 from app.domain.vat import VatRate
+from app.domain.vat_settings import VatPolicy
 
 Make = Callable[..., Any]
 TODAY = date(2026, 11, 27)
@@ -51,6 +52,7 @@ def held(plan: object) -> tuple[HeldReason, list[tuple[str, str]], int | None]:
 
 def close(event: Any, sale: Receipt, *settled: Receipt, **given: Any) -> Any:
     rate = given.pop("rate", None)
+    rate = None if rate is None else VatPolicy(kassa=rate)
     return settlement_receipt(event, sale, settled, given.pop("refunded", ()), given.pop("today", TODAY), rate, **given)
 
 
