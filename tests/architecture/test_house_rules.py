@@ -37,7 +37,10 @@ AUTOCOMMIT = {
 """Who asks for `Database.raw()`, whose statements commit one by one."""
 
 LONG = {
+    "api/schemas/lines.py": "a line and all that can be said of it, one page of the contract",
     "db/tables.py": "all tables in the order of the pipeline, read as one page",
+    "domain/planning.py": "a payment's way to its receipt, step by step as the law has them",
+    "domain/settlement.py": "closings of a payment and of an order under one set of rules",
     "kassas/digitalkassa.py": "a driver is one file from document to wire, so that it is read and copied as one",
     "runtime.py": "the composition root: every part is built once, in the order of what it needs",
     "services/actions.py": "every operator action: they share one lock order and one way of noting who did it",
