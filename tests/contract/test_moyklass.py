@@ -17,7 +17,7 @@ from pydantic import SecretStr, ValidationError
 
 from app.crms.moyklass import PLUGIN, closings, wire
 from app.crms.moyklass.payments import moment_of
-from app.domain.event import EventItem, EventPayment, EventType, PaymentEvent
+from app.domain.event import EventItem, EventPayment, EventRequisites, EventType, PaymentEvent
 from app.domain.receipt import Customer, FiscalData
 from app.infra.pace import EvenPace
 from app.infra.tokens import Tokens
@@ -236,7 +236,7 @@ class TestHints:
             ),
             items_origin="readback",
             payments=(EventPayment("electronic", 490050),),
-            internet=True,
+            requisites=EventRequisites(internet=True),
             metadata={
                 "user_id": 300,
                 "filial_id": 1,
@@ -453,11 +453,11 @@ class TestMapping:
         assert event.question is not None
         assert event.question.member == "payments"
         assert "3 «Терминал»" in event.question.detail_ru
-        assert (event.payments, event.internet) == ((), None)
+        assert (event.payments, event.requisites) == ((), None)
         desk = settings(payment_types={"3": {"kind": "cash", "internet": False}})
         answered = ADAPTER.reconsider(event, desk)
         assert answered is not None
-        assert (answered.question, answered.internet) == (None, False)
+        assert (answered.question, answered.requisites) == (None, EventRequisites(internet=False))
         assert answered.payments == (EventPayment("cash", 490050),)
         assert ADAPTER.reconsider(event, settings()) == event
         assert ADAPTER.reconsider(event, settings(payment_types={"3": "not_fiscalized"})) is None

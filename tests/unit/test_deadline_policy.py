@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.domain.deadline import Limits, SettlementKind
-from app.domain.event import EventPayment, EventType, PaymentEvent
+from app.domain.event import EventPayment, EventRequisites, EventType, PaymentEvent
 from app.keys import SettingInvalid
 from app.runtime import deadline_policy_of
 from app.services.deadline_policy import DeadlinePolicy, kind_of
@@ -51,7 +51,9 @@ def test_a_closing_is_an_offset_and_cash_is_in_person_whatever_the_settings_say(
 
 def test_the_payments_own_internet_sign_goes_before_the_kassas() -> None:
     for sign, kind in ((True, SettlementKind.ONLINE), (False, SettlementKind.IN_PERSON)):
-        assert kind_of(level(), None, level(internet=not sign), event(internet=sign)) is kind
+        assert (
+            kind_of(level(), None, level(internet=not sign), event(requisites=EventRequisites(internet=sign))) is kind
+        )
 
 
 def test_the_branchs_zone_goes_before_the_kassas() -> None:

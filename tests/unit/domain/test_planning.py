@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.causes import Who, cause
-from app.domain.event import EventPayment, Question
+from app.domain.event import EventPayment, EventRequisites, Question
 from app.domain.ffd import Measure, PaymentKind, PaymentMethod, PaymentObject, Taxation
 from app.domain.limits import DriverLimits
 from app.domain.money import line_amount
@@ -445,4 +445,9 @@ def test_the_internet_sign_is_the_payment_s_own_where_it_is_known(
 ) -> None:
     settings = replace(make_settings(), internet=kassa)
     assert only(plan_sale(make_event(make_line()), settings, today)).internet is kassa
-    assert only(plan_sale(make_event(make_line(), internet=not kassa), settings, today)).internet is not kassa
+    assert (
+        only(
+            plan_sale(make_event(make_line(), requisites=EventRequisites(internet=not kassa)), settings, today)
+        ).internet
+        is not kassa
+    )
