@@ -210,7 +210,8 @@ class _Draft:
         for each in findings(draft, self._today, self._settings.limits):
             found = self._repointed(each)
             if each.rule not in OF_SUMS and (found.rule, found.pointer) not in told:
-                yield found
+                ours = self._rules.fault(found)
+                yield found if ours is None else ours.finding()
         yield from (one.finding() for one in self._missing)
 
     def _repointed(self, finding: Finding) -> Finding:

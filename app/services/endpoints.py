@@ -33,6 +33,7 @@ MESSAGE_TYPES = (
     "event.alarm",
     "source.silent",
     "source.heard",
+    "merchant.vat_regime_review",
 )
 """What an endpoint may ask for by name; `receipt.*`, `event.*` and their like take whole families, `*` takes all."""
 

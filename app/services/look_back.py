@@ -319,6 +319,8 @@ class LookBack:
         if kassa is None:
             return Held(HeldReason.KASSA_MISSING, (NO_KASSA,))
         compiled = self._sales.plan_settings(settings, source, branch, kassa)
+        # Its lines are matched by what the source calls them: no rule may give them another name.
+        compiled = replace(compiled, nomenclature=None)
         plan = sale_behind(payload, compiled, local_date(payload.occurred_at, compiled.timezone))
         if isinstance(plan, Planned) and plan.receipts:
             return Sold(plan.receipts[0], kassa.id, branch.id if branch else None)

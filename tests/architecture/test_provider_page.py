@@ -47,6 +47,8 @@ OTHERWISE: dict[str, Any] = {
     "requests_per_second": 2.5,
     "wire_seconds": 11,
     "poll_schedule_seconds": (3,),
+    "carries": frozenset({1192}),
+    "carries_105": frozenset({1192}),
     "notes": ("Something else.",),
 }
 

@@ -100,7 +100,7 @@ def _line(draw: random.Random, number: int) -> EventItem:
     price = draw.choice(_PRICES) if draw.random() < 0.5 else draw.randint(1, 500_000)
     name = f"{draw.choice(_NAMES)} {number}"
     if kind < 0.08:
-        code = MarkingCode(f"0104600000000000215seed{number:05}", state=1)
+        code = MarkingCode(f"0104600000000008215seed{number:05}", state=1)
         return EventItem(
             name, Decimal(1), price, price, payment_object="commodity_with_marking", measure="piece", marking=code
         )

@@ -51,9 +51,8 @@ def test_a_closing_is_an_offset_and_cash_is_in_person_whatever_the_settings_say(
 
 def test_the_payments_own_internet_sign_goes_before_the_kassas() -> None:
     for sign, kind in ((True, SettlementKind.ONLINE), (False, SettlementKind.IN_PERSON)):
-        assert (
-            kind_of(level(), None, level(internet=not sign), event(requisites=EventRequisites(internet=sign))) is kind
-        )
+        said = event(requisites=EventRequisites(internet=sign))
+        assert kind_of(level(), None, level(internet=not sign), said) is kind
 
 
 def test_the_branchs_zone_goes_before_the_kassas() -> None:

@@ -35,7 +35,7 @@ AGENT = Agent(AgentType.ANOTHER, "7702203276", "Supplier", ("+74951234567",))
 def test_each_limit_has_its_rule(make_item: Make, make_receipt: Make, today: date) -> None:
     lines = (
         make_item(100_00, "0.125", amount=12_50),
-        make_item(marking=MarkingCode("0104600000000000215abc", 1)),
+        make_item(marking=MarkingCode("0104600000000008215abc", 1)),
         make_item(agent=AGENT),
     )
     receipt = make_receipt(*lines, operation=Operation.BUY)
