@@ -55,10 +55,15 @@ def open_exchange(
     if sealed is None:
         return []
     exchanges: list[dict[str, Any]] = json.loads(box.open(sealed, aad("attempts", "exchange", merchant_id, attempt_id)))
-    known = [] if customer is None else list(customer.private_words)
+    known = [] if customer is None else _beyond_contacts(customer)
     # A body is JSON within a text, where a provider may write the same name in escapes.
     words = {form for word in known for form in (word, json.dumps(word)[1:-1])}
     return [masked_json(_without(one, words)) for one in exchanges]
+
+
+def _beyond_contacts(customer: Customer) -> list[str]:
+    """Who the buyer is; his contacts are masked so that an operator still knows them again."""
+    return [word for word in customer.private_words if word not in (customer.email, customer.phone)]
 
 
 def _without(value: Any, words: Collection[str]) -> Any:
@@ -126,7 +131,7 @@ def masked_json(value: Any) -> Any:
 
 def masked_body(body: Mapping[str, Any], customer: Customer) -> dict[str, Any]:
     """A request body with every contact in its texts masked, the buyer's name and INN left out."""
-    words = {word for word in (customer.name, customer.inn) if word}
+    words = set(_beyond_contacts(customer))
     masked: dict[str, Any] = masked_json(_without(body, words))
     return masked
 

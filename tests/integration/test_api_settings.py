@@ -394,6 +394,7 @@ class TestKassas:
             "measure": None,
             "item_name": "Абонемент «Йога»",
             "taxation": None,
+            "zero_lines": None,
             "settlement": None,
         }
         told = problem(await owner.patch(where, json={"defaults": {"vat": None}}), 422, "fiscal_rule_violation")

@@ -86,6 +86,7 @@ BODIES: dict[str, Any] = {
     "updateBranch": {"name": "X"},
     "updateKassa": {"name": "X"},
     "updateMerchant": {"name": "X"},
+    "replaceVat": {"rates": [{"from": "2026-01-01", "vat": "none"}]},
     "updateSource": {"name": "X"},
     "updateWebhookEndpoint": {"description": "X"},
 }
@@ -220,6 +221,13 @@ async def by_its_crm(world: World, merchant_id: UUID, source_id: UUID, event: di
             text(
                 "INSERT INTO alarms (id, merchant_id, source_id, type, external_id, code, event_id, reason, reason_ru) "
                 "VALUES (kassa_uuid7(), :m, :s, 'payment.succeeded', 'p-1', 'deleted', :e, 'Deleted', 'Удалён')"
+            ),
+            values,
+        )
+        await tx.execute(
+            text(
+                "INSERT INTO vat_reviews (merchant_id, year, kind, bound_year, percent, income, bound) "
+                "VALUES (:m, 2026, 'usn_exempt', 2026, 80, 8, 10)"
             ),
             values,
         )
