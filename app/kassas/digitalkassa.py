@@ -83,7 +83,7 @@ CAPABILITIES = Capabilities(
     notes=(
         "How long an id is remembered is not published: ids are never reused.",
         "The number of lines per receipt is not published; 100 is the limit of comparable services.",
-        "Marking codes are sent as scanned; whether the service wants Base64 is not confirmed: a setting of the kassa says which.",
+        "Marking codes are sent as scanned; whether the service wants Base64 is not confirmed, so a setting says it.",
         "The zone of doc.reg_time is not stated; it is read as the local time of the receipt.",
         "Tag 1192 cannot be sent: a repair of a wrong receipt keeps its link only here.",
         "The callback's body is not documented: a callback only makes the next poll due.",
