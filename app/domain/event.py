@@ -68,7 +68,11 @@ class OriginalSale:
 
 @dataclass(frozen=True, slots=True)
 class PaymentEvent:
-    """One report of one source. (merchant, source, type, external_id) is its permanent identity."""
+    """One report of one source. (merchant, source, type, external_id) is its permanent identity.
+
+    `left_after`: of a refund whose source tells no sum, what is left of the payment after it, kopecks. The sum follows
+    from the payment's receipts when the refund is planned; until then `amount` is 0.
+    """
 
     type: EventType
     external_id: str
@@ -90,3 +94,4 @@ class PaymentEvent:
     metadata: dict[str, object] = field(default_factory=dict)
     test: bool = False
     original: OriginalSale | None = None
+    left_after: int | None = None
