@@ -113,7 +113,7 @@ def _plan(options: argparse.Namespace) -> Plan:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.run", description=__doc__)
     parser.add_argument("--events", type=int, default=2000)
-    parser.add_argument("--rate", type=float, default=40.0, help="events per second")
+    parser.add_argument("--rate", type=float, default=28.0, help="events per second")
     parser.add_argument("--seed", default="", help="as printed by an earlier run; drawn when left out")
     parser.add_argument("--personality", choices="ABCD", default="B")
     parser.add_argument("--merchants", type=int, default=3)
@@ -123,7 +123,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--database-kills", type=int)
     parser.add_argument("--freezes", type=int)
     parser.add_argument("--failovers", type=int, default=0, help="takeovers by a synchronous standby")
-    parser.add_argument("--quiet", type=float, default=60.0, help="seconds in which all must be done after the load")
+    parser.add_argument("--quiet", type=float, default=150.0, help="seconds in which all must be done after the load")
     parser.add_argument(
         "--long", action="store_true", help="20 merchants, 30 endpoints, two takeovers, kills by the clock"
     )
