@@ -484,7 +484,8 @@ class Harness:
         """Until another marked job was taken from its owner, at most as long as all leases last."""
         lost = "SELECT count(*) FROM timeline WHERE what = 'lease_lost'"
         until = time.monotonic() + LEASE_SECONDS + 4.0
-        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        # The driver answers a kill in the middle of a question with an error of its own, too.
+        with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
             before = await self._ask(lost)
             while await self._ask(lost) == before and time.monotonic() < until:
                 await asyncio.sleep(0.1)
