@@ -12,7 +12,8 @@ from dataclasses import dataclass, fields
 from app.domain.errors import Finding
 from app.domain.ffd import AgentType, FfdEnum, Measure, PaymentKind, PaymentMethod, PaymentObject
 from app.domain.receipt import Agent
-from app.domain.table import EMPTY, KINDS, NOT_CLOSED, RATES, file_finding, plain, read_heads, read_table, word
+from app.domain.sheet import KINDS, RATES, plain
+from app.domain.table import EMPTY, NOT_CLOSED, file_finding, read_heads, read_table, word
 from app.domain.vat import VatRate
 
 AGENT = tuple(f"agent_{each.name}" for each in fields(Agent))

@@ -7,39 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from app.domain.errors import Finding
-from app.domain.ffd import FfdEnum, PaymentKind
-from app.domain.vat import VatRate
+from app.domain.ffd import FfdEnum
+from app.domain.sheet import plain
 
 if TYPE_CHECKING:
     import _csv
-
-RATES: Mapping[str, FfdEnum] = {
-    "22": VatRate.VAT22,
-    "20": VatRate.VAT20,
-    "10": VatRate.VAT10,
-    "7": VatRate.VAT7,
-    "5": VatRate.VAT5,
-    "0": VatRate.VAT0,
-    "22/122": VatRate.VAT122,
-    "20/120": VatRate.VAT120,
-    "10/110": VatRate.VAT110,
-    "7/107": VatRate.VAT107,
-    "5/105": VatRate.VAT105,
-    "безндс": VatRate.NONE,
-    "нет": VatRate.NONE,
-}
-"""How else accountants write a VAT rate, without spaces, «НДС» and «%»."""
-
-KINDS: Mapping[str, FfdEnum] = {
-    "безналичными": PaymentKind.ELECTRONIC,
-    "безналичные": PaymentKind.ELECTRONIC,
-    "безнал": PaymentKind.ELECTRONIC,
-    "карта": PaymentKind.ELECTRONIC,
-    "сбп": PaymentKind.ELECTRONIC,
-    "наличными": PaymentKind.CASH,
-    "наличные": PaymentKind.CASH,
-}
-"""How else a payment kind is written."""
 
 _DELIMITERS = ";,\t"
 _SPACES = re.compile(r"[\s\u00a0\u202f]+")
@@ -58,11 +30,6 @@ def read_table(text: str) -> list[tuple[int, list[str]]]:
         return [(line, [cell.strip() for cell in cells]) for line, cells in _numbered(reader)]
     except csv.Error as error:
         raise ValueError(str(error)) from None
-
-
-def plain(text: str) -> str:
-    """A head or word as it is compared: `ё` as `е`, case and spaces around do not count."""
-    return " ".join(text.casefold().replace("ё", "е").split())
 
 
 def unspaced(text: str) -> str:
