@@ -40,9 +40,9 @@ from tests.contract.scenarios import (
     Steps,
 )
 
-IMPATIENT = 0.15
+IMPATIENT = 0.6
 PATIENT = 5.0
-"""Deadlines of a call, seconds: the short one where no answer will come."""
+"""Deadlines of a call, seconds: the short one where no answer will come, yet long enough to connect and ask."""
 
 
 def wire_of(code: str) -> Exchanges | None:
@@ -135,9 +135,14 @@ class Played:
     context: DriverContext
 
 
+def patience(steps: Steps) -> float:
+    """The deadline of a call in this conversation, seconds."""
+    return IMPATIENT if any(step.back is Cut.SILENT for step in steps) else PATIENT
+
+
 async def play(driver: KassaDriver, exchanges: Exchanges, scenario: Scenario, steps: Steps) -> Played:
     """One call over the program's own transport to a scripted provider."""
-    deadline = IMPATIENT if any(step.back is Cut.SILENT for step in steps) else PATIENT
+    deadline = patience(steps)
     async with wire.provider(steps) as provider, client(exchanges, deadline) as http:
         fresh = -1.0 if any(step.back is Cut.STALE for step in steps) else 5.0
         context = make_context(

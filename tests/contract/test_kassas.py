@@ -26,6 +26,7 @@ from tests.contract.conformance import (
     judge,
     judge_body,
     make_context,
+    patience,
     play,
     readable_wire_of,
     scenario_params,
@@ -176,8 +177,12 @@ def test_a_callback_of_another_shape_says_nothing(
 async def test_a_check_survives(driver: KassaDriver, exchanges: Exchanges, name: str) -> None:
     carrier = exchanges.receipt_request(SALE)
     # Whatever is asked, and however often, this comes back.
-    async with provider((Step(carrier, WORLD[name]),) * 20) as there, client(exchanges, 0.15) as http:
-        report = await driver.check(make_context(driver, exchanges, SALE, http, there.url, deadline=0.15, tokens={}))
+    steps = (Step(carrier, WORLD[name]),) * 20
+    deadline = patience(steps)
+    async with provider(steps) as there, client(exchanges, deadline) as http:
+        report = await driver.check(
+            make_context(driver, exchanges, SALE, http, there.url, deadline=deadline, tokens={})
+        )
         assert there.seen, "a check asks the provider"
         assert all(seen.path != carrier.path for seen in there.seen), "a check makes no receipt"
     assert not report.ok, f"{name}: the check says that all is well"
