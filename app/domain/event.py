@@ -136,6 +136,8 @@ class PaymentEvent:
 
     `stands_alone`: a refund of a source that keeps the books of its sales and names none; what no sale of its order
     here answers for is returned as its own lines say.
+    `left_after`: of a refund whose source tells no sum, what is left of the payment after it, kopecks. The sum follows
+    from the payment's receipts when the refund is planned; until then `amount` is 0.
     """
 
     type: EventType
@@ -163,3 +165,4 @@ class PaymentEvent:
     question: Question | None = None
     stands_alone: bool | None = None
     requisites: EventRequisites | None = None
+    left_after: int | None = None

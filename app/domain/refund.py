@@ -61,11 +61,19 @@ def refund_receipt(
     of a prepayment goes back as it was prepaid, what was closed as it was given (full_payment, straight rate); a sum
     takes from the open part first. Money goes back as the event says, else electronic; the contact is the event's,
     else the sale's. A return of a prepaid sale that is paid by `prepaid` undoes a closing: what was closed is open
-    again. `moved`: what other payments offset of the prepayment (`Ledger.of_sale`). Raises ValueError when `sale` is
-    itself a refund.
+    again. `moved`: what other payments offset of the prepayment (`Ledger.of_sale`). An event with `left_after` returns
+    what brings the payment there, and nothing when it is there already, so such reports may come in any order. Raises
+    ValueError when `sale` is itself a refund.
     """
     if sale.operation.is_refund:
         raise ValueError("only a sale or a purchase can be refunded")
+    if event.left_after is not None:
+        due = Ledger.of_sale(sale, already, moved, moved_back).left - event.left_after
+        if not 0 <= event.left_after < sale.total:
+            return Held(HeldReason.DATA_MISSING, (_LEFT_IS_NO_REFUND,))
+        if due <= 0:
+            return Planned((), "sale", ("returned_already",))
+        event = replace(event, amount=due)
     refusals = [*money_findings(event), *item_findings(event)]
     payments = parse_payments(event, PaymentKind.ELECTRONIC, refusals)
     if refusals:
@@ -209,3 +217,13 @@ def _not_found(pointer: str) -> Missing:
         "No line of the sale has this sku, name or marking code.",
         "В чеке продажи нет строки с таким артикулом, наименованием или кодом маркировки.",
     )
+
+
+_LEFT_IS_NO_REFUND = Missing(
+    "amount",
+    "#/amount",
+    "The source says that something was returned, but leaves as much of the payment as was paid, or more. Look the sum "
+    "up at the acquirer and make the refund by hand.",
+    "Источник сообщил о возврате, но остаток платежа не меньше оплаченного. Узнайте сумму в кабинете эквайера и "
+    "оформите возврат вручную.",
+)

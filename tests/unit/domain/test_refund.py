@@ -340,3 +340,38 @@ def test_two_refunds_that_sum_to_the_sale_leave_nothing(
             refunds.append(only(refund_receipt(make_refund(amount=amount), sale, refunds, TODAY)))
     assert all(line.amount == 0 for line in remaining(sale, refunds))
     assert held(refund_receipt(make_refund(amount=1), sale, refunds, TODAY))[2] == 0
+
+
+class TestWhatIsLeft:
+    """Refunds told by what is left of the payment after them."""
+
+    @settings(max_examples=200, deadline=None)
+    @given(data=st.data())
+    def test_reports_in_any_order_and_however_often_return_what_the_last_one_leaves_out(
+        self, data: st.DataObject, worked: Receipt, make_refund: Make
+    ) -> None:
+        told = data.draw(st.lists(st.integers(0, worked.total - 1), min_size=1, max_size=5))
+        reports = data.draw(st.permutations(told * data.draw(st.integers(1, 2))))
+        made: list[Receipt] = []
+        for left in reports:
+            plan = refund_receipt(make_refund(amount=0, left_after=left), worked, made, TODAY)
+            assert isinstance(plan, Planned), plan
+            made += plan.receipts
+        assert sum(receipt.total for receipt in made) == worked.total - min(told)
+        assert all(receipt.total > 0 for receipt in made)
+
+    def test_what_another_source_returned_already_counts(self, worked: Receipt, make_refund: Make) -> None:
+        by_crm = only(refund_receipt(make_refund(amount=50_00), worked, (), TODAY))
+        plan = refund_receipt(make_refund(amount=0, left_after=worked.total - 50_00), worked, [by_crm], TODAY)
+        assert plan == Planned((), "sale", ("returned_already",))
+
+    def test_everything_is_the_whole_sale(self, worked: Receipt, make_refund: Make) -> None:
+        refund = only(refund_receipt(make_refund(amount=0, left_after=0), worked, (), TODAY))
+        assert refund == replace(worked, operation=Operation.SELL_REFUND)
+
+    @pytest.mark.parametrize("more", [0, 1])
+    def test_a_refund_that_leaves_all_of_it_is_for_a_person(
+        self, more: int, worked: Receipt, make_refund: Make
+    ) -> None:
+        plan = refund_receipt(make_refund(amount=0, left_after=worked.total + more), worked, (), TODAY)
+        assert held(plan) == (HeldReason.DATA_MISSING, "#/amount", None)
