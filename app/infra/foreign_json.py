@@ -9,21 +9,26 @@ _NUMBER = re.compile(r"[+-]?[0-9]{1,18}(\.[0-9]{1,15})?([eE][+-]?[0-9]{1,2})?")
 
 
 def read_object(body: bytes, *, numbers_as_text: bool = False) -> dict[str, Any]:
-    """The object that a body is. ValueError for anything else, for a name that came twice, and for a wild number.
+    """The object that a body is, read as by `read_json`. ValueError for anything else."""
+    found = read_json(body, numbers_as_text=numbers_as_text)
+    if not isinstance(found, dict):
+        raise ValueError("the JSON is no object")
+    return found
+
+
+def read_json(body: bytes | str, *, numbers_as_text: bool = False) -> Any:
+    """Any value. ValueError for what is no JSON, for a name that came twice, and for a wild number.
 
     `numbers_as_text`: numbers stay as they were written, for signatures over them.
     """
     number = _as_written if numbers_as_text else _decimal
     whole = _as_written if numbers_as_text else int
     try:
-        found = json.loads(
+        return json.loads(
             body, parse_float=number, parse_int=whole, parse_constant=_decimal, object_pairs_hook=_without_doubles
         )
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
-    if not isinstance(found, dict):
-        raise ValueError("the JSON is no object")
-    return found
 
 
 def one_line(value: Any) -> str:

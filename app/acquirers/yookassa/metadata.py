@@ -14,7 +14,7 @@ from app.domain.money import line_amount, parse_quantity
 from app.domain.receipt import Customer
 from app.domain.vat import VatRate
 from app.infra.contacts import normalize_email, normalize_phone
-from app.infra.foreign_json import one_line, read_object
+from app.infra.foreign_json import one_line, read_json
 
 _MAX_KEYS: Final = 16
 _MEMBERS: Final = frozenset(
@@ -93,7 +93,7 @@ def _parts(metadata: dict[str, Any]) -> list[str]:
 
 
 def _items(text: str) -> tuple[EventItem, ...]:
-    found = read_object(b'{"items":' + text.encode("utf-8", "replace") + b"}")["items"]
+    found = read_json(text)
     if not isinstance(found, list) or not found:
         raise ValueError("it is no list of lines")
     return tuple(_item(line) for line in found)
