@@ -255,7 +255,7 @@ class TestDoubleFiscalization:
         found = await understood(wire.signed(wire.RECEIPT))
         (alarm,) = found.alarms
         assert (alarm.type, alarm.external_id) == (EventType.PAYMENT_SUCCEEDED, PAYMENT_ID)
-        assert alarm.code == "fiscalized_by_acquirer"
+        assert alarm.code == "fiscalized_twice"
         assert "два чека" in alarm.reason_ru
         assert found.events == ()
         assert "anna" not in f"{found}"

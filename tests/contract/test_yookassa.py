@@ -323,7 +323,7 @@ class TestDoubleFiscalization:
         found = await understood(PAID, paid(receipt_registration=registered))
         (alarm,) = found.alarms
         assert (alarm.type, alarm.external_id) == (EventType.PAYMENT_SUCCEEDED, wire.PAYMENT_ID)
-        assert alarm.code == "fiscalized_by_acquirer"
+        assert alarm.code == "fiscalized_twice"
         assert "два чека" in alarm.reason_ru
         assert alarm.reason in found.warnings
 

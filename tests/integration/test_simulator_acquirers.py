@@ -273,7 +273,7 @@ class TestYooKassa:
             (found,) = await here.parsed()
         assert isinstance(found, Parsed)
         assert found.events[0].test
-        assert [alarm.code for alarm in found.alarms] == ["fiscalized_by_acquirer"]
+        assert [alarm.code for alarm in found.alarms] == ["fiscalized_twice"]
 
     async def test_what_never_notified_is_found_by_the_poll(self):
         async with yookassa() as here:
@@ -437,9 +437,8 @@ class TestTBank:
             events = await here.events()
         assert {answer["body"] for answer in sent["answers"]} == {"OK"}
         assert len(events) == 50
-        assert {replace(event, occurred_at=EPOCH) for event in map(_hashable, events)} == {
-            replace(_hashable(events[0]), occurred_at=EPOCH)
-        }
+        first, *others = [replace(event, occurred_at=EPOCH) for event in events]
+        assert all(event == first for event in others)
 
     @pytest.mark.parametrize("kind", ["drop_after", "half_body", "error_before"])
     async def test_while_the_api_is_away_nothing_is_decided_and_later_all_is(self, kind):
@@ -464,7 +463,7 @@ class TestTBank:
             await here.send(fields={"Status": "RECEIPT", "FiscalNumber": 12, "Receipt": {"Items": []}})
             (found,) = await here.parsed()
         assert isinstance(found, Parsed)
-        assert [alarm.code for alarm in found.alarms] == ["fiscalized_by_acquirer"]
+        assert [alarm.code for alarm in found.alarms] == ["fiscalized_twice"]
 
     async def test_orders_can_be_asked_for(self):
         async with tbank() as here:
@@ -474,7 +473,3 @@ class TestTBank:
             wrong = await here.http.post(f"{here.api}/GetState", json={"TerminalKey": "x", "PaymentId": paid})
         assert [(one["PaymentId"], one["Status"]) for one in order["Payments"]] == [(paid, "CONFIRMED")]
         assert wrong.json()["Success"] is False
-
-
-def _hashable(event: PaymentEvent) -> Any:
-    return replace(event, metadata=())

@@ -200,7 +200,7 @@ def _receipt(notice: dict[str, Any], settings: Settings) -> Parsed:
         alarm = Alarm(
             EventType.PAYMENT_SUCCEEDED,
             payment_id,
-            "fiscalized_by_acquirer",
+            "fiscalized_twice",
             "T-Bank's own till made a receipt of this payment, and so do we: the buyer gets two. Switch one of them "
             "off, and undo the second receipt by a correction.",
             "Касса, подключённая в Т‑Банке, сама пробила чек по этому платежу, и мы тоже: покупатель получит два чека. "

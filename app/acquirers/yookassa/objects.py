@@ -90,7 +90,7 @@ def _told(found: dict[str, Any], event: PaymentEvent, settings: Settings, warnin
     alarm = Alarm(
         event.type,
         event.external_id,
-        "fiscalized_by_acquirer",
+        "fiscalized_twice",
         f"YooKassa makes a receipt of this itself (receipt_registration: {registered}), and so do we: the buyer gets "
         "two. Switch one of them off, and undo the second receipt by a correction.",
         f"ЮKassa сама формирует чек (receipt_registration: {registered}), и мы тоже: покупатель получит два чека. "
