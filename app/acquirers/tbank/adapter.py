@@ -1,8 +1,8 @@
-"""Signed notifications of T-Bank («Т‑Касса») about one terminal; T-Bank API v1.80, «Уведомления об операциях».
+"""Signed notifications of T-Bank («Т‑Касса») about one terminal (T-Bank API v1.80, «Уведомления об операциях»).
 
-Sums are kopecks. A notice tells no time: it happened when we heard of it. All answers but HTTP 200 with the body `OK`
-bring it again, each hour of a day (the shorter of the two periods that the document names). The bank lists no
-payments, so nothing can be polled.
+Sums are kopecks, and a notice tells no time: it happened when we heard of it. The bank lists no payments, so there is
+no poll; all answers but HTTP 200 with the body `OK` bring a notice again, each hour of a day (the shorter of the two
+periods that the document names).
 """
 
 from datetime import UTC, datetime

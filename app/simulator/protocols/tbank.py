@@ -1,8 +1,7 @@
 """T-Bank («Т‑Касса») as the gateway meets it: Init, Confirm, Cancel, GetState and CheckOrder, and its signed notices.
 
 A shop works with `/tbank/v2` as with the real one; `POST /tbank/payments/{id}/pay` is the buyer. Notices go to the URL
-of Init, and to whoever `POST /tbank/send` names. The token is worked out here anew: nothing is shared with the adapter
-that will check it.
+of Init, and to whoever `POST /tbank/send` names; the token is worked out here anew, nothing is shared with the adapter.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """YooKassa as the gateway meets it: API v3 with payments, captures and refunds, and the notifications they cause.
 
 A shop works with `/yookassa/v3` as with the real one; `POST /yookassa/payments/{id}/pay` is the buyer. Notifications go
-to the URL of `PUT /yookassa/webhook`, or are made to measure by `POST /yookassa/send`. Nothing is signed, as in life.
+to the URL of `PUT /yookassa/webhook`, or are made to measure by `POST /yookassa/send`; none is signed, as in life.
 """
 
 import base64
