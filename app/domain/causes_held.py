@@ -90,6 +90,17 @@ HELD = (
         False,
     ),
     Cause(
+        "refund_unclear",
+        "Two sources tell refunds of this payment, and it is not clear whether this one has its receipt already.",
+        "О возвратах по этому платежу сообщают два источника, и неясно, есть ли уже чек на этот возврат.",
+        Who.MERCHANT,
+        "Compare the CRM with the acquirer's cabinet. Resolve with other_money if this refund has no receipt yet, with "
+        "made_elsewhere if it has. When a later report makes it clear, it goes on by itself.",
+        "Сравните CRM с кабинетом эквайера. Если чека на этот возврат ещё нет, решите запросом resolve: other_money, "
+        "если уже есть: made_elsewhere. Если следующее сообщение внесёт ясность, чек продолжится сам.",
+        False,
+    ),
+    Cause(
         "nomenclature_missing",
         "No rule of the nomenclature covers what was paid for.",
         "Ни одно правило номенклатуры не подходит к тому, за что заплатили.",

@@ -24,6 +24,7 @@ class HeldReason(StrEnum):
     SETTLEMENT_EXCEEDS_PREPAYMENT = "settlement_exceeds_prepayment"
     CONTACT_MISSING = "contact_missing"
     SETTLEMENT_CONFLICT = "settlement_conflict"
+    REFUND_UNCLEAR = "refund_unclear"
     NOMENCLATURE_MISSING = "nomenclature_missing"
 
 

@@ -96,7 +96,7 @@ def parse_payments(event: PaymentEvent, otherwise: PaymentKind, refusals: list[F
 
 
 def money_findings(event: PaymentEvent) -> Iterable[Finding]:
-    """Currency, amount, and whether lines less the discount are the amount."""
+    """Currency, amount (unless it is told by what it leaves), and whether lines less the discount are the amount."""
     if event.currency != "RUB":
         yield Finding(
             "#/currency",
@@ -106,7 +106,7 @@ def money_findings(event: PaymentEvent) -> Iterable[Finding]:
             None,
             "Report the sum in roubles at the rate of the settlement, currency RUB.",
         )
-    if event.amount <= 0:
+    if event.amount <= 0 and event.left_after is None:
         yield Finding(
             "#/amount",
             "amount_positive",

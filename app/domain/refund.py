@@ -73,7 +73,7 @@ def refund_receipt(
             return Held(HeldReason.DATA_MISSING, (_LEFT_IS_NO_REFUND,))
         if due <= 0:
             return Planned((), "sale", ("returned_already",))
-        event = replace(event, amount=due)
+        event = replace(event, amount=due, left_after=None)
     refusals = [*money_findings(event), *item_findings(event)]
     payments = parse_payments(event, PaymentKind.ELECTRONIC, refusals)
     if refusals:

@@ -21,7 +21,7 @@ from app.domain.identity import provider_id
 from app.domain.lifecycle import Happening, IllegalTransition, MessageType, Status, Step, allowed, step
 from app.domain.money import roubles
 from app.domain.nomenclature import PERSON
-from app.domain.plan import Held, Planned, Refused
+from app.domain.plan import Held, HeldReason, Planned, Refused
 from app.domain.qr import qr_text
 from app.domain.receipt import Customer, FiscalData
 from app.queue import lanes, work
@@ -155,7 +155,7 @@ class Actions:
                 await self._note(tx, row, "resolved_other_money", principal, said)
                 event = await planned.event(tx, row.event_id)
                 if event is not None:
-                    await self._planner.plan_event(tx, event, settings)
+                    await self._planner.plan_event(tx, event, settings, other_money=True)
             case "made_elsewhere" | "abandon":
                 await self._finish(tx, row, Happening.CANCELLED, principal, said, settings)
             case _:
@@ -470,9 +470,13 @@ class Actions:
         )
 
 
+_COMPARED = (CLASH, HeldReason.REFUND_UNCLEAR.value)
+"""Causes of a hold that a person ends by comparing two reports."""
+
+
 def _contradicts(row: ReceiptRow) -> bool:
-    """Held because another report has its settlement key."""
-    return row.status == Status.HELD.value and (row.failure or {}).get("code") == CLASH
+    """Held because another report has its settlement key, or may be of the same refund."""
+    return row.status == Status.HELD.value and (row.failure or {}).get("code") in _COMPARED
 
 
 def _changed(before: PaymentEvent, changes: dict[str, Any]) -> PaymentEvent:

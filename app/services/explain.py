@@ -133,7 +133,7 @@ def possible(row: ReceiptRow) -> list[Action]:
         case Status.HELD if (row.failure or {}).get("code") in ("contact_missing", "data_missing"):
             fill = Action("update", "Fill what is missing", "Дополнить данные", "PATCH", here, _filling(row), if_match)
             return [fill, Action("retry", "Plan again", "Спланировать снова", "POST", f"{here}/retry"), cancel]
-        case Status.HELD if (row.failure or {}).get("code") == "settlement_conflict":
+        case Status.HELD if (row.failure or {}).get("code") in ("settlement_conflict", "refund_unclear"):
             return _resolutions(row, here, _COMPARED)
         case Status.HELD:
             return [Action("retry", "Plan again", "Спланировать снова", "POST", f"{here}/retry"), cancel]

@@ -194,7 +194,10 @@ class Intake:
         return IntakeAnswer(accepted.event_id, fresh=True, view=view, status=status, findings=tuple(refused))
 
     async def _settlement_key(self, merchant_id: UUID, source: SourceRow, event: PaymentEvent) -> str | None:
-        """By the source's rule; of equal returns of one payment the first that this source has not told yet."""
+        """By the source's rule; of equal returns of one payment the first that this source has not told yet. A return
+        without a sum has its key when it is planned."""
+        if event.left_after is not None:
+            return None
         key = by_rule(source.settlement_key_from, event)
         if key is None or key == event.settlement_key or event.type is not EventType.REFUND_SUCCEEDED:
             return key

@@ -35,6 +35,7 @@ from app.services.offsets import Offsets, by_offset
 from app.services.sales import Sales, local_date
 from app.services.sold import Sold, printed, sold_in
 from app.services.story import Stories, closings, moved, refunds
+from app.services.told_twice import ToldTwice
 from app.services.whole_orders import (
     Matching,
     closes_order,
@@ -80,6 +81,7 @@ class LookBack:
         self._matching = Matching(stories)
         self._box = box
         self._offsets = Offsets(sales, stories)
+        self._told_twice = ToldTwice(box)
 
     async def lock(self, tx: Tx, event: EventRow, payload: PaymentEvent) -> Scope:
         """Lock the event's own chain and those that it looks back at, in order of id."""
@@ -138,8 +140,11 @@ class LookBack:
         event: EventRow,
         payload: PaymentEvent,
         scope: Scope,
+        *,
+        other_money: bool = False,
     ) -> Draft:
-        """What the event becomes; a switched-off kassa, or a sale without a receipt, holds it."""
+        """What the event becomes; a switched-off kassa, or a sale without a receipt, holds it. `other_money`: a person
+        said that no receipt stands for this refund yet."""
         if asked := unanswered(payload):
             return Draft(Held(HeldReason.DATA_MISSING, asked))
         if payload.type is EventType.PAYMENT_SUCCEEDED:
@@ -153,11 +158,11 @@ class LookBack:
             matched = self._matching.enough(stories, event)
             if matched is None:
                 return Draft(self._matching.none_enough(stories, event))
-            draft = await self._payment(tx, settings, source, event, payload, matched.chain)
+            draft = await self._payment(tx, settings, source, event, payload, matched.chain, other_money)
             return replace(draft, matched=matched.chain)
         if scope.home is None:
             return Draft(payment_unknown(event))
-        return await self._payment(tx, settings, source, event, payload, scope.home)
+        return await self._payment(tx, settings, source, event, payload, scope.home, other_money)
 
     async def _payment(
         self,
@@ -167,6 +172,7 @@ class LookBack:
         event: EventRow,
         payload: PaymentEvent,
         home: Chain,
+        other_money: bool,
     ) -> Draft:
         """A refund or closing of one payment, or of a sale that another program printed."""
         story = await self._stories.read(tx, home)
@@ -200,6 +206,8 @@ class LookBack:
         ruled = ruled_row([sold.row, *story.rows])
         payload = retold(payload, ruled, compiled.nomenclature, today)
         if payload.type is EventType.REFUND_SUCCEEDED:
+            if other_money:
+                payload = await self._told_twice.other_money(tx, event, payload, receipt.total)
             plan = refund_receipt(
                 payload,
                 receipt,
@@ -209,6 +217,8 @@ class LookBack:
                 moved=offset_of_it,
                 moved_back=back_again,
             )
+            if not other_money:
+                plan = await self._told_twice.judged(tx, source, event, payload, plan, story, receipt.total)
             if isinstance(plan, Planned) and by_offset(payload):
                 back = await self._offsets.given_back(tx, story, plan.receipts[0], event.id)
                 return Draft(plan, kassa, branch, back, told)

@@ -156,7 +156,9 @@ class Planner:
             await self._turns.must_hold(tx, one_of_them)
         await self.release_chain(tx, chain, settings)
 
-    async def plan_event(self, tx: Tx, event: EventRow, settings: MerchantSettings, *, strict: bool = False) -> None:
+    async def plan_event(
+        self, tx: Tx, event: EventRow, settings: MerchantSettings, *, strict: bool = False, other_money: bool = False
+    ) -> None:
         """Plan an event that waits; its chains are locked by the caller. `strict`: a person waits for the answer, so
         what cannot become a receipt raises Invalid instead of staying held in silence."""
         if event.status == EventStatus.IGNORED.value:
@@ -190,13 +192,15 @@ class Planner:
         if event.type == EventType.PAYMENT_SUCCEEDED.value and not offsets(payload):
             await self._sale_again(tx, case, strict=strict)
             return
-        draft = await self._look_back.plan(tx, settings, source, event, payload, scope)
+        draft = await self._look_back.plan(tx, settings, source, event, payload, scope, other_money=other_money)
         if draft.matched is not None:
             case = replace(case, chain=draft.matched)
         match draft.plan:
             case Planned(receipts=(), notes=notes):
                 reason = {"code": "nothing_to_print", "detail": ", ".join(notes)}
                 await planned.set_event(tx, event.merchant_id, event.id, EventStatus.IGNORED.value, reason)
+                if waiting is not None:
+                    await give_up(tx, waiting, "planner", reason, case.at, self._box, self._intake.links)
             case Planned() as plan:
                 await self._store(tx, case, draft, plan)
             case Held() as held:

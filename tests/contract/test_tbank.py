@@ -19,6 +19,7 @@ from app.acquirers.tbank.token import token
 from app.domain.codec import event_from_json, event_to_json
 from app.domain.event import EventType, PaymentEvent
 from app.domain.receipt import Customer
+from app.domain.settlement_key import by_rule
 from app.ports.inbound import InboundRequest
 from app.ports.source import Parsed, ReadBackFailed, Verdict
 from tests.contract.contexts import source_context
@@ -201,9 +202,9 @@ class TestPayments:
         assert len(found.warnings) == 2
         assert "anna" not in str(found.warnings)
 
-    async def test_money_reported_twice_meets_under_the_order(self):
-        assert (await understood(notice())).events[0].settlement_key is None
-        assert (await understood(notice(), settlement_key="order_id")).events[0].settlement_key == "inv-42"
+    async def test_money_reported_twice_meets_under_the_order_or_the_payment(self):
+        paid = (await understood(notice())).events[0]
+        assert [by_rule(rule, paid) for rule in (None, "order_id", "payment_id")] == [None, "inv-42", "5551234567"]
 
     @pytest.mark.parametrize(
         "status",

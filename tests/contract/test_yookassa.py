@@ -17,6 +17,7 @@ from app.acquirers.yookassa.config import PUBLISHED
 from app.domain.codec import event_from_json, event_to_json
 from app.domain.event import EventType, PaymentEvent
 from app.domain.receipt import Customer
+from app.domain.settlement_key import by_rule
 from app.ports.inbound import InboundRequest
 from app.ports.source import Alarm, Parsed, PollFailed, ReadBackFailed, Verdict
 from tests.contract.contexts import source_context
@@ -186,16 +187,17 @@ class TestEvents:
         assert (await understood(PAID)).events == (await understood(body)).events
 
     async def test_a_partial_capture_is_the_captured_sum(self):
-        api = paid(amount={"value": "1490.5", "currency": "RUB"})
-        found = await understood(PAID, api)
+        captured = {"amount": {"value": "1490.5", "currency": "RUB"}}
+        found = await understood(wire.notice("payment.succeeded", wire.PAYMENT | captured), paid(**captured))
         assert found.events[0].amount == 149050
 
-    async def test_the_sum_that_was_read_counts_and_the_difference_is_shown(self):
-        lie = wire.notice("payment.succeeded", wire.PAYMENT | {"amount": {"value": "1.00", "currency": "RUB"}})
+    @pytest.mark.parametrize("kind", ["payment", "refund"])
+    async def test_a_notification_that_names_another_sum_than_is_read_is_not_believed(self, kind):
+        about = wire.PAYMENT if kind == "payment" else wire.REFUND
+        lie = wire.notice(f"{kind}.succeeded", about | {"amount": {"value": "1.00", "currency": "RUB"}})
         found = await understood(lie)
-        assert found.events[0].amount == 199000
-        assert "another sum" in found.warnings[0]
-        assert (await understood(PAID)).warnings == ()
+        assert found.events == ()
+        assert "another sum" in str(found.note)
 
     async def test_of_the_notification_nothing_but_kind_and_id_is_used(self):
         lie = wire.PAYMENT | {"metadata": {"email": "thief@example.net"}, "test": True, "status": "pending"}
@@ -206,11 +208,13 @@ class TestEvents:
         assert (await understood(RETURNED, paid(test=True))).events[0].test
         assert not (await understood(PAID)).events[0].test
 
-    @pytest.mark.parametrize("key", ["order_id", "crm_payment_id"])
-    async def test_money_reported_twice_meets_under_a_key(self, key):
-        assert (await understood(PAID)).events[0].settlement_key is None
-        event = (await understood(PAID, settlement_key=key)).events[0]
-        assert event.settlement_key == wire.PAYMENT["metadata"][key]
+    @pytest.mark.parametrize("body", [PAID, RETURNED])
+    async def test_payments_and_refunds_reported_twice_meet_under_the_order_or_the_crms_payment(self, body):
+        event = (await understood(body)).events[0]
+        said = wire.PAYMENT["metadata"]
+        assert by_rule("order_id", event) == said["order_id"]
+        assert by_rule("metadata.crm_payment_id", event) == said["crm_payment_id"]
+        assert by_rule("payment_id", event) == wire.PAYMENT_ID
 
 
 class TestNoReceipt:

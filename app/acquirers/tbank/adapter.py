@@ -142,7 +142,6 @@ def _payment(notice: dict[str, Any], context: SourceContext) -> Parsed:
         occurred_at=datetime.now(UTC),
         order_id=order_id,
         customer=_customer(notice, warnings) if context.settings.contact_from_data else Customer(),
-        settlement_key=order_id if context.settings.settlement_key == "order_id" else None,
         metadata=_metadata(notice),
         test=context.credentials.test,
     )

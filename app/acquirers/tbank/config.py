@@ -39,8 +39,3 @@ class Settings(BaseModel):
         description="Take the buyer's phone and e-mail from `Data`, which the bank's support switches on. The token "
         "does not sign them.",
     )
-    settlement_key: Literal["none", "order_id"] = Field(
-        default="none",
-        description="order_id: the same OrderId reported by a CRM is the same money. Only where an order is paid by "
-        "one payment.",
-    )

@@ -49,6 +49,7 @@ class YooKassaAdapter(Passive):
     Settings: ClassVar[type[BaseModel]] = Settings
     capabilities: ClassVar[SourceCapabilities] = SourceCapabilities(
         parts={"notify": "every notification: payments, refunds, and what makes no receipt"},
+        signs=False,
         reads_back=True,
         polls=True,
         may_fiscalize=True,
@@ -127,12 +128,16 @@ async def _refund_of(client: Client, found: dict[str, Any], context: SourceConte
 
 
 def _compared(parsed: Parsed, notice: Any, found: dict[str, Any]) -> Parsed:
-    """The sum that was read counts; that the notification named another is shown."""
-    named, read = objects.amount_of(notice), objects.amount_of(found)
-    if not parsed.events or named == read:
+    """Nothing, where the notification names another sum than was read: it is forged, or of another moment. The poll
+    tells what there is."""
+    silent = member(notice, "amount") is None
+    if not parsed.events or silent or objects.amount_of(notice) == objects.amount_of(found):
         return parsed
-    warning = "the notification named another sum than YooKassa's API: the one that was read counts"
-    return Parsed(parsed.events, parsed.note, (*parsed.warnings, warning), parsed.alarms)
+    return Parsed(
+        note="the notification names another sum than YooKassa's API, so it is not believed; the list of payments and "
+        "refunds will tell what there is",
+        warnings=parsed.warnings,
+    )
 
 
 def _payment_listed(found: dict[str, Any], context: SourceContext) -> _Listed:

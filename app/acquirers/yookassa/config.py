@@ -1,7 +1,7 @@
 """What an operator enters for a shop of YooKassa."""
 
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
@@ -43,11 +43,6 @@ class Settings(BaseModel):
     )
     items_from_metadata: bool = Field(
         default=True, description="Take the lines from `items` or `item_name` of the payment's metadata."
-    )
-    settlement_key: Literal["none", "order_id", "crm_payment_id"] = Field(
-        default="none",
-        description="The same value of this member of the metadata reported by a CRM is the same money. order_id: only "
-        "where an order is paid by one payment.",
     )
 
     def lets_in(self, peer: str) -> bool:

@@ -52,7 +52,6 @@ def payment(found: dict[str, Any], shop_id: str, settings: Settings) -> Parsed:
         items_origin="event" if items else None,
         branch=metadata.word(said, "branch"),
         delivered=metadata.delivered(said, warnings),
-        settlement_key=None if settings.settlement_key == "none" else metadata.word(said, settings.settlement_key),
         description=one_line(found.get("description")) or None,
         metadata=metadata.kept(said, payment_method=one_line(member(found, "payment_method", "type"))[:40]),
         test=found.get("test") is True,

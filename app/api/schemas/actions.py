@@ -123,7 +123,7 @@ class ResolveIn(RequestModel):
     answer: Literal["found", "send_again", "made_elsewhere", "abandon", "other_money"] = Field(
         description="`found`: the document exists; `send_again`: it certainly does not; `made_elsewhere`: another "
         "receipt stands for this money; `abandon`: no receipt is wanted. `other_money`: only for `held` with the cause "
-        "`settlement_conflict`, where `made_elsewhere` says that it is the same money."
+        "`settlement_conflict` or `refund_unclear`, where `made_elsewhere` says that it is the same money."
     )
     sequence: Annotated[int, Field(ge=0, le=2**31 - 1), WHOLE] = Field(
         description="The `sequence` that the decision is based on; with another one it is refused."
