@@ -16,7 +16,7 @@ from app.cli import demo_show as show
 from app.cli.chosen import AsJson
 from app.cli.configure import DataDir, build_settings
 from app.cli.demo_checks import check_day
-from app.cli.demo_day import DAY
+from app.cli.demo_scenes import DAY
 from app.cli.demo_town import Surprise, Town
 from app.cli.errors import Stop
 from app.cli.launch import Plan, Running, first_of, launch
@@ -65,9 +65,9 @@ def demo(
 ) -> None:
     """Watch a day of payments become receipts.
 
-    Starts an embedded PostgreSQL, API, worker and simulator in a temporary folder, plays payments and refunds through
-    the real API and real webhooks, with everything that usually goes wrong, and proves at the end that each has
-    exactly one receipt. Then it keeps serving until Ctrl-C.
+    Starts an embedded PostgreSQL, API, worker and simulator in a temporary folder, plays payments and refunds of six
+    sources (neutral API, CloudPayments, «Мой Класс», Bitrix24, YooKassa, T-Bank) with everything that usually goes
+    wrong, and proves at the end that each has exactly one receipt. Then it keeps serving until Ctrl-C.
     """
     with _folder(data_dir) as folder, _log_file() as log_file:
         settings = build_settings(**_OWN, **_BRISK, port=port, data_dir=folder)
@@ -133,7 +133,7 @@ async def _play(town: Town, console: Console) -> list[str]:
             show.deed(console, town.deeds[name], time.monotonic() - began)
         if town.deeds.keys() == known:
             show.refused(console, scene.title)
-    with console.status("Comparing with the tape and the CRM …"):
+    with console.status("Comparing with the tape and with what was told …"):
         problems += await check_day(town, printed_before, heard_before)
     return problems
 

@@ -1,24 +1,12 @@
-"""A short day of a language school, step by step: ordinary payments, and everything that usually goes wrong."""
+"""The day at the neutral API and at one acquirer: ordinary payments, and everything that usually goes wrong."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
-from app.cli.demo_town import Json, Surprise, Town
+from app.cli.demo_town import Json, Town, expect
 from app.cli.say import roubles
 
-API, ACQUIRER = "CRM, API", "CloudPayments"
-
-Step = Callable[[Town], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """One step of the day and what people read while it runs."""
-
-    title: str
-    step: Step
+API, ACQUIRER = "neutral API", "CloudPayments"
 
 
 async def month(town: Town) -> None:
@@ -39,7 +27,7 @@ async def trial(town: Town) -> None:
     deed = await town.done("trial", "Vera's trial lesson, given at once", API, answer.json()["id"], 50_000)
     method = deed.receipt["items"][0]["payment_method"]
     deed.remark = f"delivered: {method}"
-    _expect(method == "full_payment", f"a lesson given with its payment is full_payment, not {method}")
+    expect(method == "full_payment", f"a lesson given with its payment is full_payment, not {method}")
 
 
 async def books(town: Town) -> None:
@@ -81,8 +69,8 @@ async def double_press(town: Town) -> None:
     answers = await asyncio.gather(town.report(event), town.report(event))
     statuses = sorted(answer.status_code for answer in answers)
     replayed = [answer for answer in answers if answer.headers.get("Idempotent-Replayed") == "true"]
-    _expect(statuses == [200, 202] and len(replayed) == 1, f"a double press answers 202 and a replay, not {statuses}")
-    _expect(answers[0].json()["id"] == answers[1].json()["id"], "a double press is one event")
+    expect(statuses == [200, 202] and len(replayed) == 1, f"a double press answers 202 and a replay, not {statuses}")
+    expect(answers[0].json()["id"] == answers[1].json()["id"], "a double press is one event")
     event_id = answers[0].json()["id"]
     await town.done("double", "Zoya's button is pressed twice", API, event_id, 99_000, remark="202 and 200, 1 receipt")
 
@@ -93,7 +81,7 @@ async def lost_answer(town: Town) -> None:
     answer = await town.report(event)
     deed = await town.done("lost", "The kassa prints, its answer is lost", API, answer.json()["id"], 145_000)
     deed.remark = "asked by id and found"
-    _expect("unknown" in deed.path, f"a lost answer is unknown until it is looked up, but went {deed.path}")
+    expect("unknown" in deed.path, f"a lost answer is unknown until it is looked up, but went {deed.path}")
 
 
 async def queued(town: Town) -> None:
@@ -102,7 +90,7 @@ async def queued(town: Town) -> None:
     answer = await town.report(event)
     deed = await town.done("queued", "The kassa is busy and prints later", API, answer.json()["id"], 60_000)
     deed.remark = "accepted, then asked"
-    _expect("accepted" in deed.path, f"a queued receipt is accepted first, but went {deed.path}")
+    expect("accepted" in deed.path, f"a queued receipt is accepted first, but went {deed.path}")
 
 
 async def refund_by_lines(town: Town) -> None:
@@ -112,7 +100,7 @@ async def refund_by_lines(town: Town) -> None:
         json={"items": [{"name": "Рабочая тетрадь", "quantity": "1"}], "reason": "не подошла"},
         headers={"Idempotency-Key": town.id("refund-books")},
     )
-    _expect(answer.status_code == 202, f"the refund answered {answer.status_code}: {answer.text[:300]}")
+    expect(answer.status_code == 202, f"the refund answered {answer.status_code}: {answer.text[:300]}")
     event_id = answer.json()["id"]
     await town.done("refund-books", "Galina returns one workbook", API, event_id, 35_000, refund=True)
 
@@ -150,7 +138,7 @@ async def held(town: Town) -> None:
         json={"customer": {"email": "lev@example.org"}, "items": [_line("Занятие, немецкий", "1", 75_000)]},
         headers={"If-Match": f'"{receipt["sequence"]}"'},
     )
-    _expect(filled.status_code == 200, f"PATCH answered {filled.status_code}: {filled.text[:300]}")
+    expect(filled.status_code == 200, f"PATCH answered {filled.status_code}: {filled.text[:300]}")
     remark = f"held: no {missing}; filled in"
     await town.done("held", "Lev's payment says nothing but a sum", API, event_id, 75_000, remark=remark)
 
@@ -159,27 +147,8 @@ async def forged(town: Town) -> None:
     fields = {"Amount": "9999.00", "Data": _customer_receipt("Подделка", 9999)}
     sent = await town.notify("pay", fields, forge="body_changed", attempts=1)
     statuses = [answer["status"] for answer in sent["answers"]]
-    _expect(statuses == [401], f"a forged notice is answered 401, not {statuses}")
+    expect(statuses == [401], f"a forged notice is answered 401, not {statuses}")
     town.forged.append(str(sent["transaction_id"]))
-
-
-DAY = (
-    Scene("A month is paid", month),
-    Scene("Two lessons", two_lessons),
-    Scene("A trial lesson", trial),
-    Scene("Books and club hours", books),
-    Scene("Only a telephone", by_phone),
-    Scene("The widget on the site", widget),
-    Scene("The acquirer reports twice", repeated_notice),
-    Scene("A button pressed twice", double_press),
-    Scene("The provider's answer is lost", lost_answer),
-    Scene("The provider's queue", queued),
-    Scene("One of two workbooks goes back", refund_by_lines),
-    Scene("A full refund", refund_in_full),
-    Scene("A refund in the acquirer's cabinet", acquirer_refund),
-    Scene("A payment that says nothing", held),
-    Scene("Somebody forges a payment", forged),
-)
 
 
 def _sale(town: Town, name: str, amount: int, items: list[Json], **customer: str) -> Json:
@@ -215,9 +184,4 @@ def _customer_receipt(label: str, price: int) -> Json:
 
 def _accepted(sent: Json) -> None:
     refused = [answer for answer in sent["answers"] if not answer["accepted"]]
-    _expect(not refused, f"the acquirer's notice was not taken: {refused}")
-
-
-def _expect(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise Surprise(otherwise)
+    expect(not refused, f"the acquirer's notice was not taken: {refused}")

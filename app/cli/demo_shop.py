@@ -1,24 +1,23 @@
-"""The demo's connected merchant: a language school with one kassa at the simulator, an acquirer and a CRM that listens.
+"""The demo's connected merchant: a language school with one kassa, its sources, and a program of its own that listens.
 
 Made through the services as anybody's would be, once per data folder; a restart finds it again by its file.
 """
 
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
-from uuid import UUID
 
 import httpx
 
 from app.cli.actor import ACTOR, CLI
 from app.cli.configure import DEMO_FILE
+from app.cli.demo_sources import connect, listen
 from app.cli.errors import Stop
 from app.cli.files import read_json, write_json
 from app.infra.ids import public
 from app.runtime import Runtime
 from app.services.kassas import NewKassa
-from app.services.sources import NewSource
 
 PLACE = "https://shop.example/"
 INBOX = "demo"
@@ -26,11 +25,13 @@ INBOX = "demo"
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """What the demo needs to act as the school's CRM and as its acquirer. Secrets of a demo, kept in its folder."""
+    """What the demo needs to act as the school's program, its CRMs and its acquirers. Secrets of a demo, kept in its
+    folder. `sources` and `paths` are by kind."""
 
     merchant_id: str
     kassa_id: str
-    source_id: str
+    sources: dict[str, str]
+    paths: dict[str, str]
     endpoint_id: str
     api_key: str
     webhook_secret: str
@@ -56,12 +57,15 @@ def simulator_port_of(data_dir: Path, wanted: int) -> int:
 
 
 async def open_shop(runtime: Runtime, simulator_url: str) -> Shop:
-    """The connected merchant, made when the folder has none; the CRM learns its signing secret again."""
+    """The connected merchant, made when the folder has none; its program learns its signing secret again, the simulated
+    counterparts where they post to."""
     data_dir = runtime.settings.data_dir.resolve()
     shop = _kept(data_dir)
     if shop is None:
         shop = await _connect(runtime, simulator_url)
         write_json(data_dir / DEMO_FILE, asdict(shop))
+    portal = await listen(runtime, shop.merchant_id, shop.kassa_id, shop.paths, simulator_url)
+    shop = replace(shop, sources={**shop.sources, "bitrix24": portal})
     async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
         told = await client.put(f"{simulator_url}/crm/hook/{INBOX}/secret", json={"secret": shop.webhook_secret})
         told.raise_for_status()
@@ -74,7 +78,7 @@ async def _connect(runtime: Runtime, simulator_url: str) -> Shop:
     kassa = await services.kassas.create(ACTOR, merchant.id, _kassa(simulator_url))
     await services.kassas.check(ACTOR, merchant.id, kassa.kassa.id)
     acquirer_secret = secrets.token_hex(16)
-    source = await services.sources.create(ACTOR, merchant.id, _acquirer(acquirer_secret, kassa.kassa.id))
+    connected = await connect(runtime, merchant.id, kassa.kassa.id, simulator_url, acquirer_secret)
     endpoint = await services.endpoints.create(
         ACTOR,
         merchant.id,
@@ -88,7 +92,8 @@ async def _connect(runtime: Runtime, simulator_url: str) -> Shop:
     return Shop(
         merchant_id=public("mer", merchant.id),
         kassa_id=public("kas", kassa.kassa.id),
-        source_id=public("src", source.source.id),
+        sources=connected.ids,
+        paths=connected.paths,
         endpoint_id=public("whe", endpoint.endpoint.id),
         api_key=key.text,
         webhook_secret=endpoint.secret,
@@ -115,18 +120,6 @@ def _kassa(simulator_url: str) -> NewKassa:
             "measure": "piece",
         },
         base_url=f"{simulator_url}/v2.1/",
-    )
-
-
-def _acquirer(secret: str, kassa_id: UUID) -> NewSource:
-    return NewSource(
-        kind="cloudpayments",
-        name="Эквайринг сайта",
-        credentials={"public_id": "pk_demo", "api_secret": secret},
-        settings={},
-        defaults={},
-        kassa_id=kassa_id,
-        acquirer_fiscalizes=False,
     )
 
 

@@ -13,7 +13,7 @@ from app.cli.demo_town import Deed, Town
 from app.cli.launch import Running
 from app.cli.say import FAILED, OK, out, roubles
 
-_WIDE = 168
+_WIDE = 190
 
 
 def deed(console: Console, one: Deed, seconds: float) -> None:
@@ -33,21 +33,22 @@ def refused(console: Console, title: str) -> None:
 
 
 def table(town: Town) -> None:
-    """Payment → receipt number, fiscal sign, QR string, link, what the CRM was told."""
+    """Source, payment → receipt number, fiscal sign, link, QR string, what was told."""
     # A file has no edge: there every row has its one width.
     console = out if out.is_terminal else Console(width=_WIDE, highlight=False)
     narrow = console.width < _WIDE
     shown = Table(title="The day", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    shown.add_column("source", no_wrap=True)
     shown.add_column("payment")
     shown.add_column("sum", justify="right", no_wrap=True)
     shown.add_column("FD", justify="right", no_wrap=True)
     shown.add_column("fiscal sign", no_wrap=True)
-    shown.add_column("the CRM was told")
+    shown.add_column("webhooks")
     if not narrow:
-        shown.add_column("QR, receipt", no_wrap=True)
+        shown.add_column("link, QR", no_wrap=True)
     for one in town.deeds.values():
         fiscal = one.receipt["fiscal"]
-        cells = [escape(one.title), _signed(one), str(fiscal["fd"]), fiscal["fpd"], _heard(one)]
+        cells = [one.came_by, escape(one.title), _signed(one), str(fiscal["fd"]), fiscal["fpd"], _heard(one)]
         shown.add_row(*cells, *([] if narrow else [_links(one)]))
     console.print(shown)
     for one in town.deeds.values() if narrow else ():
@@ -56,7 +57,7 @@ def table(town: Town) -> None:
 
 def _links(one: Deed) -> str:
     fiscal = one.receipt["fiscal"]
-    return escape(f"{fiscal['qr']}\n{fiscal['receipt_url'] or ''}".rstrip())
+    return escape(f"{one.receipt['receipt_page_url']}\n{fiscal['qr']}")
 
 
 def verdict(console: Console, town: Town, problems: list[str], seconds: float) -> None:
@@ -68,9 +69,11 @@ def verdict(console: Console, town: Town, problems: list[str], seconds: float) -
         return
     sold = sum(one.amount for one in town.deeds.values() if one.operation == "sell")
     returned = sum(one.amount for one in town.deeds.values() if one.operation != "sell")
+    sources = len({one.came_by for one in town.deeds.values()})
     console.print(
-        f"{OK} {len(town.deeds)} payments and refunds, each with exactly one receipt: {roubles(sold)} sold, "
-        f"{roubles(returned)} returned; forged ones made none; every message to the CRM was verified. "
+        f"{OK} {len(town.deeds)} payments and refunds from {sources} sources, "
+        f"each with exactly one receipt: {roubles(sold)} sold, {roubles(returned)} returned; what two sources told was "
+        f"printed once; forged ones made none; every webhook was verified. "
         f"{seconds:.0f} s in all.",
         soft_wrap=True,
     )
@@ -92,7 +95,7 @@ def where(console: Console, running: Running) -> None:
     for name, value in (
         ("API documentation", f"{running.api_url}/docs"),
         ("Receipts printed", f"{running.simulator_url}/"),
-        ("What the CRM heard", f"{running.simulator_url}/crm/hook/demo"),
+        ("Webhooks heard", f"{running.simulator_url}/crm/hook/demo"),
         ("Admin key", running.admin_key),
     ):
         console.print(f"  {name:<19} {value}", soft_wrap=True)
@@ -122,6 +125,7 @@ def summary(town: Town, problems: list[str], seconds: float) -> dict[str, Any]:
                 "amount": one.amount,
                 "receipt_id": one.receipt["id"],
                 "path": one.path,
+                "link": one.receipt["receipt_page_url"],
                 **{name: one.receipt["fiscal"][name] for name in ("fn", "fd", "fpd", "qr", "receipt_url")},
                 "told": [message["type"] for message in one.told],
                 "verified": all(message["verified"] for message in one.told),

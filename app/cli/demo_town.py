@@ -1,10 +1,10 @@
-"""The people of the demo as programs: the school's CRM over the real API, its acquirer and cash register simulated."""
+"""The people of the demo as programs: the school's own over the real API; its CRMs, acquirers and kassa simulated."""
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import httpx
@@ -13,12 +13,20 @@ from app.cli.demo_shop import INBOX, Shop
 
 Json = dict[str, Any]
 
+T = TypeVar("T")
+
 _PATIENCE = 30.0
 _FINAL = ("fiscalized", "rejected", "cancelled", "needs_attention", "held")
 
 
 class Surprise(Exception):
     """The program did something else than the demo's story says."""
+
+
+def expect(holds: bool, otherwise: str) -> None:
+    """Surprise with this sentence where the story does not hold."""
+    if not holds:
+        raise Surprise(otherwise)
 
 
 @dataclass(slots=True)
@@ -61,7 +69,7 @@ class Town:
     run: str = field(default_factory=lambda: uuid4().hex[:8])
 
     def id(self, name: str) -> str:
-        """The CRM's id of a payment in this run."""
+        """An id of this run, which no other run has."""
         return f"{name}-{self.run}"
 
     async def report(self, event: Json) -> httpx.Response:
@@ -74,7 +82,7 @@ class Town:
     async def notify(self, kind: str, fields: Json, **how: Any) -> Json:
         """The acquirer sends a signed notice, as often as it likes; answers with what it heard."""
         order = {
-            "target_base_url": f"{self.gateway_url}/in/{self.shop.source_id}",
+            "target_base_url": f"{self.gateway_url}/in/{self.shop.sources['cloudpayments']}",
             "api_secret": self.shop.acquirer_secret,
             "kind": kind,
             "fields": fields,
@@ -90,17 +98,31 @@ class Town:
         order = {"kind": kind, "match": {"provider": "digitalkassa", "action": "submit"}, "params": params}
         (await self.simulator.post("/faults", json=order)).raise_for_status()
 
-    async def event_of(self, transaction_id: str) -> str:
-        """The event that a notice of the acquirer became."""
-        query = {"source": self.shop.source_id, "external_id": transaction_id}
+    async def play(self, method: str, path: str, **options: Any) -> Any:
+        """What a counterpart does at the simulator, in its own protocol."""
+        answer = await self.simulator.request(method, path, **options)
+        if answer.status_code >= 300:
+            raise Surprise(f"{method} {path} answered {answer.status_code}: {answer.text[:300]}")
+        return answer.json()
+
+    async def until(self, look: Callable[[], Awaitable[T | None]], otherwise: str) -> T:
+        """What is there after a while; Surprise with this sentence where it never is."""
         deadline = time.monotonic() + _PATIENCE
         while time.monotonic() < deadline:
-            found = await self.read("/v1/events", **query)
-            if found["data"]:
-                event_id: str = found["data"][0]["id"]
-                return event_id
+            if (found := await look()) is not None:
+                return found
             await asyncio.sleep(0.05)
-        raise Surprise(f"the acquirer's payment {transaction_id} became no event")
+        raise Surprise(otherwise)
+
+    async def event_of(self, external_id: str, kind: str = "cloudpayments") -> str:
+        """The event that what a source of this kind told became."""
+        query = {"source": self.shop.sources[kind], "external_id": external_id}
+
+        async def look() -> str | None:
+            found = (await self.read("/v1/events", **query))["data"]
+            return found[0]["id"] if found else None
+
+        return await self.until(look, f"{external_id} of {kind} became no event")
 
     async def receipt_of(self, event_id: str, *until: str) -> Json:
         """The receipt of an event once it has come to one of these states, its way there told live."""
