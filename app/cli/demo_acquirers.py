@@ -52,7 +52,7 @@ async def told_by_both(town: Town) -> None:
         (event["status"], event["linked_to"]) == ("linked", first),
         f"the acquirer's report of the CRM's payment is {event['status']}, not linked to it",
     )
-    deed = await town.done("both", "Nikita's payment, told by CRM and acquirer", MOYKLASS, first, 350_000)
+    deed = await town.done("both", "Nikita's payment, told by two sources", MOYKLASS, first, 350_000)
     deed.remark = "YooKassa's report is linked: one receipt"
 
 

@@ -22,7 +22,7 @@ async def pupil_pays(town: Town) -> None:
     owned = {"userId": pupil["id"], "subscriptionId": kind["id"], "courseIds": [course["id"]], "price": 4900}
     bought = await crm_row(town, "userSubscriptions", **owned, sellDate="2026-01-01", statusId=2)
     paid = await crm_payment(town, pupil["id"], 4900, userSubscriptionId=bought["id"])
-    deed = await _done(town, "pupil", "Maria, a pupil, pays for a subscription", paid, 490_000)
+    deed = await _done(town, "pupil", "Maria, a pupil, pays in the CRM", paid, 490_000)
     deed.remark = "the link stands as a comment at the pupil"
 
 

@@ -13,7 +13,7 @@ from app.cli.demo_town import Deed, Town
 from app.cli.launch import Running
 from app.cli.say import FAILED, OK, out, roubles
 
-_WIDE = 190
+_WIDE = 216
 
 
 def deed(console: Console, one: Deed, seconds: float) -> None:

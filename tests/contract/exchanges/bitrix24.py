@@ -4,6 +4,10 @@ import json
 from typing import Any
 from urllib.parse import quote_plus
 
+from app.domain.event import EventType
+from app.ports.inbound import InboundReply, InboundRequest
+from tests.contract.source_scenarios import Shown
+
 TOKEN = "made_up_cashbox_token_01"
 PORTAL = "shop.bitrix24.example"
 WEBHOOK = f"https://{PORTAL}/rest/1/made0up0code"
@@ -154,3 +158,26 @@ VAT_0 = {"result": {"vat": {"id": 4, "name": "НДС 0%", "rate": 0, "active": "
 VAT_NONE = {"result": {"vat": {"id": 5, "name": "Без НДС", "rate": None, "active": "Y"}}}
 DENIED = {"error": "insufficient_scope", "error_description": "The request requires higher privileges"}
 NOT_FOUND = {"error": "ERROR_CHECK_NOT_FOUND", "error_description": "Check not found"}
+
+
+def _post(post: dict[str, Any]) -> InboundRequest:
+    return InboundRequest("POST", "print", "", {"content-type": FORM}, form(post))
+
+
+SHOWN = Shown(
+    credentials={"token": TOKEN, "portal_webhook": WEBHOOK},
+    secrets=("token",),
+    settings={"vat_zero": "none", "portal": PORTAL},
+    good=_post(CHECK),
+    event=(EventType.PAYMENT_SUCCEEDED, KEY, 130_000),
+    unknown=_post(check(type="unheard_of")),
+    reply=InboundReply(200, f'{{"UUID":"{UUID}"}}'.encode(), "application/json"),
+    forged=(
+        _post(check(cashbox_params=None)),
+        _post(check(cashbox_params={"CRM_KASSA": {"TOKEN": f"{TOKEN}x"}})),
+        _post(check(uuid="check|another.example|77")),
+    ),
+    api={"/catalog.vat.get": (200, VAT_22)},
+    refused={"/catalog.vat.get": (403, DENIED)},
+    differs={"/catalog.vat.get": (200, VAT_0 | {"result": {"vat": {"id": 9, "name": "?", "rate": 13}}})},
+)

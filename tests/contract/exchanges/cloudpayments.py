@@ -7,6 +7,10 @@ import json
 from typing import Any
 from urllib.parse import unquote_plus, urlencode
 
+from app.domain.event import EventType
+from app.ports.inbound import InboundReply, InboundRequest
+from tests.contract.source_scenarios import Shown
+
 SECRET = "test_api_secret_0001"
 FORM = "application/x-www-form-urlencoded; charset=utf-8"
 JSON = "application/json"
@@ -119,3 +123,30 @@ def signed(message: bytes, *, decoded: bool = True) -> dict[str, str]:
 
 def digest(message: bytes, secret: str = SECRET) -> str:
     return base64.b64encode(hmac.new(secret.encode(), message, hashlib.sha256).digest()).decode()
+
+
+def _post(part: str, fields: dict[str, Any], headers: dict[str, str] | None = None) -> InboundRequest:
+    body = form(fields)
+    return InboundRequest(
+        "POST", part, "", {"content-type": FORM} | (signed(body) if headers is None else headers), body
+    )
+
+
+SHOWN = Shown(
+    credentials={"public_id": "pk_made_up", "api_secret": SECRET},
+    secrets=("api_secret",),
+    settings={"acquirer_fiscalizes": False},
+    good=_post("pay", PAY),
+    event=(EventType.PAYMENT_SUCCEEDED, PAY["TransactionId"], 199_000),
+    unknown=_post("unheard_of", PAY),
+    reply=InboundReply(200, b'{"code":0}', "application/json"),
+    forged=(
+        _post("pay", PAY, {}),
+        _post("pay", PAY, signed(form(PAY | {"Amount": "1.00"}))),
+        _post("pay", PAY, {"content-hmac": digest(form(PAY), "another secret")}),
+    ),
+    lacks={
+        "read-back-refused": "A notice carries all that is needed, so nothing is read back.",
+        "read-back-differs": "A notice carries all that is needed, so nothing is read back.",
+    },
+)

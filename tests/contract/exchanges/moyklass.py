@@ -3,6 +3,10 @@
 import json
 from typing import Any
 
+from app.domain.event import EventType
+from app.ports.inbound import InboundReply, InboundRequest
+from tests.contract.source_scenarios import Shown
+
 API_KEY = "made_up_key_of_the_company"
 TOKEN = {"accessToken": "made_up_token", "expiresAt": "2099-01-01T00:00:00.000Z", "level": "company"}
 
@@ -90,3 +94,41 @@ def record(bill_id: int, day: str = "2026-11-20", summa: Any = 612.56, **changes
 def hint(event: str, payment_id: Any, member: str = "paymentId") -> bytes:
     """A webhook about a payment."""
     return json.dumps({"event": event, "object": {member: payment_id, "userId": 300}}).encode()
+
+
+def _post(body: bytes) -> InboundRequest:
+    return InboundRequest("POST", "webhook", "", {"content-type": "application/json"}, body)
+
+
+_ID = INCOME["id"]
+_READ: dict[str, tuple[int, Any]] = {
+    "/auth/getToken": (200, TOKEN),
+    f"/payments/{_ID}": (200, INCOME),
+    "/users/300": (200, PUPIL),
+    "/userSubscriptions/1504": (200, USER_SUBSCRIPTION),
+    "/subscriptions/12": (200, SUBSCRIPTION),
+    "/courses": (200, COURSES),
+    "/paymentTypes": (200, PAYMENT_TYPES),
+}
+
+SHOWN = Shown(
+    credentials={"api_key": API_KEY},
+    secrets=("api_key",),
+    settings={
+        "payment_types": {"2": {"kind": "electronic", "internet": True}},
+        "balance_method": "advance",
+        "settle": "off",
+    },
+    good=_post(hint("payment_new", _ID)),
+    event=(EventType.PAYMENT_SUCCEEDED, str(_ID), 490_050),
+    unknown=_post(hint("lesson_changed", _ID)),
+    reply=InboundReply(200, b"OK", "text/plain"),
+    api=_READ,
+    refused=_READ | {f"/payments/{_ID}": (500, {})},
+    differs=_READ | {f"/payments/{_ID}": (200, INCOME | {"optype": "debit"})},
+    base_url="https://api.moyklass.test",
+    lacks={
+        "bad-signature": "Nothing is signed: the secret of the address and the read-back stand for it.",
+        "no-secret": "A hint needs no key to be taken, and without one nothing could be read back.",
+    },
+)

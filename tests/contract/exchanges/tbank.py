@@ -4,6 +4,10 @@ import hashlib
 import json
 from typing import Any
 
+from app.domain.event import EventType
+from app.ports.inbound import InboundReply, InboundRequest
+from tests.contract.source_scenarios import Shown
+
 TERMINAL = "1700000000001DEMO"
 LIVE_TERMINAL = "1700000000001"
 PASSWORD = "made_up_password_1"
@@ -86,3 +90,34 @@ def state(status: str, amount: int | None = None, **changes: Any) -> dict[str, A
         "OrderId": "inv-42",
     }
     return told | ({} if amount is None else {"Amount": amount}) | changes
+
+
+def _post(body: bytes) -> InboundRequest:
+    return InboundRequest("POST", "notify", "", {"content-type": "application/json"}, body)
+
+
+def _state(status: str, **changes: Any) -> dict[str, Any]:
+    id = str(NOTICE["PaymentId"])
+    return {"Success": True, "ErrorCode": "0", "TerminalKey": TERMINAL, "PaymentId": id, "Status": status} | changes
+
+
+_REFUNDED = NOTICE | {"Status": "REFUNDED", "Amount": 0}
+
+SHOWN = Shown(
+    credentials={"terminal_key": TERMINAL, "password": PASSWORD},
+    secrets=("password",),
+    settings={"acquirer_fiscalizes": False},
+    good=_post(signed(NOTICE)),
+    event=(EventType.PAYMENT_SUCCEEDED, str(NOTICE["PaymentId"]), 199_000),
+    unknown=_post(signed(NOTICE | {"Status": "UNHEARD_OF"})),
+    reply=InboundReply(200, b"OK"),
+    forged=(
+        _post(signed(NOTICE).replace(b"199000", b"199001")),
+        _post(json.dumps(NOTICE).encode()),
+        _post(signed(NOTICE | {"TerminalKey": LIVE_TERMINAL})),
+    ),
+    refused={"/GetState": (200, _state("", Success=False, ErrorCode="204"))},
+    differs={"/GetState": (200, _state("CONFIRMED", Amount=199_000))},
+    read_back=_post(signed(_REFUNDED)),
+    base_url=BASE,
+)

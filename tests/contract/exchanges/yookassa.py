@@ -3,6 +3,10 @@
 import json
 from typing import Any
 
+from app.domain.event import EventType
+from app.ports.inbound import InboundReply, InboundRequest
+from tests.contract.source_scenarios import Shown
+
 SHOP_ID = "100500"
 SECRET = "live_made_up_key"
 BASE = "https://api.yookassa.test/v3"
@@ -59,3 +63,25 @@ def page(*items: dict[str, Any], cursor: str | None = None) -> dict[str, Any]:
 
 def with_metadata(**members: str) -> dict[str, Any]:
     return PAYMENT | {"metadata": PAYMENT["metadata"] | members}
+
+
+def _post(body: bytes) -> InboundRequest:
+    return InboundRequest("POST", "notify", "", {"content-type": "application/json"}, body)
+
+
+_PAID = f"/payments/{PAYMENT_ID}"
+
+SHOWN = Shown(
+    credentials={"shop_id": SHOP_ID, "secret_key": SECRET},
+    secrets=("secret_key",),
+    settings={"acquirer_fiscalizes": False},
+    good=_post(notice("payment.succeeded", PAYMENT)),
+    event=(EventType.PAYMENT_SUCCEEDED, PAYMENT_ID, 199_000),
+    unknown=_post(notice("payment.unheard_of", PAYMENT)),
+    reply=InboundReply(200),
+    api={_PAID: (200, PAYMENT)},
+    refused={_PAID: UNAUTHORIZED},
+    differs={_PAID: (200, PAYMENT | {"amount": {"value": "1.00", "currency": "RUB"}})},
+    base_url=BASE,
+    lacks={"bad-signature": "YooKassa signs nothing: the address's secret and the read-back stand for it."},
+)
