@@ -18,7 +18,7 @@ PAID = 1990_00
 @pytest.fixture
 async def town(database_url: str, tmp_path: Path) -> AsyncIterator[Town]:
     """The CRM and the bank name one order; an order is paid by one payment."""
-    async with open_town(database_url, tmp_path, sweep_every_seconds=0.5) as found:
+    async with open_town(database_url, tmp_path) as found:
         await found.change(settlement_key_from="order_id")
         async with found.world.working():
             yield found
