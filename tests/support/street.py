@@ -79,6 +79,14 @@ class Street:
 
         await self.world.until(again, 60)
 
+    async def listed_once(self) -> None:
+        """Until the first listing is done: from then on only what is posted is heard."""
+
+        async def there() -> bool:
+            return await self._listed() is not None
+
+        await self.world.until(there, 60)
+
     async def _listed(self) -> Any:
         return (await self.api.get(f"/v1/sources/{self.source}")).json()["poll"]["polled_at"]
 
