@@ -1,8 +1,7 @@
 """Refunds of one payment that two sources tell, where one of them tells no sum but only what is left (`left_after`).
 
-Such a source (T-Bank) counts the whole payment; another one (a CRM) names each refund by its sum. What one of them made
-a receipt of must get no second one when the other tells it, in whatever order, and a second true refund must get its
-own. Where their figures do not say which of the two it is, a person is asked: nothing is returned by a guess.
+Such a source (T-Bank) counts the whole payment, another one (a CRM) names each refund by its sum. What has a receipt
+gets no second one when the other tells it, a second true refund gets its own, and in doubt a person is asked.
 """
 
 from collections.abc import Collection, Iterable
