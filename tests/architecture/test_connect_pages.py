@@ -1,15 +1,15 @@
-"""The pages that connect a source hold: commands and options exist, JSON is what the adapter takes, settings are its own."""
+"""The pages that connect a source: their JSON is what the adapter takes, its settings are explained, all of them.
+
+Commands and options are looked up by `test_code_blocks.py`.
+"""
 
 import json
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from app.cli.root import app as cli
 from app.ports.registry import discover_sources
 
 ROOT = Path(__file__).parents[2]
@@ -18,30 +18,10 @@ CODES = ("moyklass", "bitrix24", "yookassa", "tbank")
 PAGES = {code: (ROOT / "docs" / f"{code}.md").read_text(encoding="utf-8") for code in CODES}
 BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.S | re.M)
 BLOCKS = [(code, language, body) for code, page in PAGES.items() for language, body in BLOCK.findall(page)]
-COMMANDS = [
-    (code, line.strip())
-    for code, language, body in BLOCKS
-    if language == "sh"
-    for line in body.replace("\\\n", "").splitlines()
-    if line.strip()
-]
 
 
 def test_every_block_says_what_it_is() -> None:
     assert {language for _, language, _ in BLOCKS} == {"sh", "json"}
-
-
-@pytest.mark.parametrize(("code", "command"), COMMANDS)
-def test_commands_and_options_exist(code: str, command: str) -> None:
-    program, *given = shlex.split(command)
-    assert program == "crm-kassa"
-    path = [one for one in given[:3] if re.fullmatch(r"[a-z0-9]+", one)]
-    told = CliRunner().invoke(cli, [*path, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
-    assert told.exit_code == 0, told.output
-    for option in given:
-        assert not option.startswith("--") or option in told.output, f"{option} is no option of {' '.join(path)}"
-    if "--kind" in given:
-        assert given[given.index("--kind") + 1] == code
 
 
 @pytest.mark.parametrize(("code", "body"), [(code, body) for code, language, body in BLOCKS if language == "json"])
