@@ -7,17 +7,24 @@ from typing import Any
 import pytest
 
 from app.cli.demo_checks import check_day
+from app.cli.demo_day import API
+from app.cli.demo_scenes import COUNTS
 from app.cli.demo_town import Deed
 
+REST = [(source, operation) for source, count in COUNTS.items() for operation in count.elements()]
+REST.remove((API, "sell"))
+REST.remove((API, "sell_refund"))
+"""What a whole day has beside the first sale and the first refund of the tests."""
 
-def deed(title: str, provider_id: str, fd: int, amount: int, operation: str = "sell") -> Deed:
+
+def deed(title: str, provider_id: str, fd: int, amount: int, operation: str = "sell", source: str = API) -> Deed:
     fiscal = {"fn": "9999078902000001", "fd": fd, "fpd": str(fd * 11)}
     receipt = {"id": f"rcpt_{fd}", "sequence": 1, "fiscal": fiscal}
     timeline = [
         {"status": "sending", "attempt": None},
         {"status": None, "attempt": {"provider_id": provider_id}},
     ]
-    return Deed(title, "CRM, API", operation, amount, receipt, timeline)
+    return Deed(title, source, operation, amount, receipt, timeline)
 
 
 class Day:
@@ -25,11 +32,15 @@ class Day:
 
     def __init__(self) -> None:
         self.deeds = {"one": deed("A sale", "aa", 2, 199_000), "two": deed("A refund", "bb", 3, 50_000, "sell_refund")}
+        ids = ["aa", "bb"]
+        for source, operation in REST:
+            ids.append(f"more-{len(ids)}")
+            self.deeds[ids[-1]] = deed("Another", ids[-1], 2 + len(ids), 100, operation, source)
         self.forged = ["666"]
         self.events_of_forged: list[Any] = []
-        self.shop = type("Shop", (), {"source_id": "src_1"})()
+        self.shop = type("Shop", (), {"sources": {"cloudpayments": "src_1"}})()
         self.printed = [
-            self.document(one, provider_id) for one, provider_id in zip(self.deeds.values(), ("aa", "bb"), strict=True)
+            self.document(one, provider_id) for one, provider_id in zip(self.deeds.values(), ids, strict=True)
         ]
         self.messages = [self.message(one) for one in self.deeds.values()]
 
@@ -68,7 +79,7 @@ async def found(day: Day) -> list[str]:
 async def test_a_right_day_has_nothing_to_tell() -> None:
     day = Day()
     assert await found(day) == []
-    assert [one.told[0]["type"] for one in day.deeds.values()] == ["receipt.fiscalized"] * 2
+    assert [one.told[0]["type"] for one in day.deeds.values()] == ["receipt.fiscalized"] * 23
 
 
 async def test_what_an_earlier_day_printed_and_told_is_no_fault() -> None:
@@ -83,6 +94,7 @@ async def test_what_an_earlier_day_printed_and_told_is_no_fault() -> None:
     [
         (lambda day: day.printed.append(deepcopy(day.printed[0])), "2 documents on the tape instead of one"),
         (lambda day: day.printed.pop(), "0 documents on the tape"),
+        (lambda day: day.deeds.pop("two"), "neutral API: 1 receipts of sell_refund, the day has 2"),
         (lambda day: day.printed.append({**day.printed[0], "provider_id": "zz"}), "nobody asked for: zz"),
         (lambda day: day.printed[0].update(total=1), "meant sell"),
         (lambda day: day.printed[1].update(operation="sell"), "sell_refund"),
