@@ -129,3 +129,18 @@ async def test_while_the_sources_api_is_down_notices_are_answered_and_verified_l
         (done,) = await street.page("notifications")
         assert done["status"] == "processed"
         assert await street.printed() == [("sell", 199_000)]
+
+
+async def test_a_refund_that_the_bank_cannot_be_asked_about_waits_for_its_answer(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with open_street(database_url, tmp_path, "tbank") as street, street.world.working():
+        paid = {"PaymentId": 7001, "Data": {"Email": "anna@example.org"}}
+        await street.send(fields=paid)
+        await street.quiet()
+        how = {"provider": "tbank", "action": "lookup"}
+        await street.world.fault("error_before", match=how, params={"status": 503}, times=2)
+        sent = await street.send(fields={**paid, "Status": "REFUNDED", "Amount": 0})
+        assert [answer["body"] for answer in sent["answers"]] == ["OK"]
+        await street.quiet()
+        assert await street.printed() == [("sell", 199_000), ("sell_refund", 199_000)]
