@@ -177,6 +177,86 @@ def of_wire(body: dict[str, Any]) -> list[tuple[str, str]]:
     return found
 
 
+EVERY_REQUISITE: dict[str, Any] = {
+    **SALE,
+    "external_id": "p-2",
+    "amount": 300_000,
+    "discount": 5_000,
+    "payments": [{"type": "electronic", "amount": 200_000}, {"type": "prepaid", "amount": 100_000}],
+    "internet": True,
+    "place": "https://shop.example",
+    "cashier": {"name": "Иванова А. П.", "inn": "500100732259"},
+    "user_prop": {"name": "Заказ", "value": "A-1042"},
+    "items": [
+        {
+            **SALE["items"][0],
+            "marking_code": {"code_base64": base64.b64encode(CODE.encode()).decode()},
+            "excise": 1_500,
+            "country": "643",
+            "declaration": "10702030/060520/0013422",
+            "additional_props": "серия 12",
+        },
+        *SALE["items"][1:],
+    ],
+}
+"""Everything that this provider's protocol has a member for, with a discount of 50 roubles over the whole order."""
+
+
+async def test_everything_a_provider_carries_goes_in_and_reads_back(shop: Shop) -> None:
+    receipt = await shop.sold(**EVERY_REQUISITE)
+    (document,) = await shop.world.tape()
+    body = document["body"]
+    in_json = flat((await shop.requisites(receipt["id"]))["requisites"])
+    page = await shop.api.get(f"/v1/receipts/{receipt['id']}/view")
+    assert sorted(read_back(page.text)) == sorted(in_json)
+    for one in of_wire(body):
+        assert one in in_json, one
+    # What the register was told, each by its tag.
+    shoes = body["items"][0]
+    named = dict(in_json)
+    told = {
+        "1021": body["cashier"]["name"],
+        "1203": body["cashier"]["tin"],
+        "1084/1085": body["additional_attribute"]["name"],
+        "1084/1086": body["additional_attribute"]["value"],
+        "1059/1229": money(shoes["excise"]),
+        "1059/1230": shoes["country_code"],
+        "1059/1231": shoes["declaration_number"],
+        "1059/1191": shoes["additional_props"],
+    }
+    assert {tag: named[tag] for tag in told} == told
+    assert shoes["marking"] == {"code": CODE, "item_status": 1}
+    assert told["1059/1229"] == "15.00"
+    # The discount is in the prices: 3050.00 less 50.00.
+    assert sum(round(item["amount"] * 100) for item in body["items"]) == 300_000
+    assert {round(item["amount"] * 100) for item in body["items"]}.isdisjoint({90_000, 180_000, 35_000})
+    # And the same again by the API.
+    again = (await shop.api.get(f"/v1/receipts/{receipt['id']}")).json()
+    assert again["cashier"] == {"name": "Иванова А. П.", "inn": "500100732259"}
+    assert again["user_prop"] == {"name": "Заказ", "value": "A-1042"}
+    assert (again["ffd"], again["internet"], again["place"]) == ("1.2", True, "https://shop.example")
+    assert again["timezone"] == "Europe/Moscow"
+    assert again["items"][0]["marking_code"]["code"] == CODE
+    line = {name: again["items"][0][name] for name in ("excise", "country", "declaration", "additional_props")}
+    assert line == {name: EVERY_REQUISITE["items"][0][name] for name in line}
+    agents = [item["agent"]["type"] for item in again["items"] if item["agent"]]
+    assert agents == ["attorney", "bank_paying_agent"]
+
+
+async def test_what_the_provider_cannot_carry_is_refused_before_anything_is_queued(shop: Shop) -> None:
+    prop = {"federal_id": "030", "date": "2023-11-21", "number": "1944", "value": "UUID=1&Time=2"}
+    customer = {"email": "anna@example.org", "birth_date": "1990-05-17"}
+    wrong = {**SALE, "sectoral_props": [prop], "customer": customer}
+    answer = await shop.api.post("/v1/events", json=wrong)
+    assert answer.status_code == 422
+    found = {(one["pointer"], one["rule"]) for one in answer.json()["errors"]}
+    assert found == {
+        ("#/sectoral_props", "requisite_not_carried"),
+        ("#/customer/birth_date", "requisite_not_carried"),
+    }
+    assert (await shop.api.get("/v1/receipts")).json()["data"] == []
+
+
 def money(roubles: Any) -> str:
     return f"{roubles:.2f}"
 
