@@ -1,7 +1,8 @@
 """A refund's receipt, made from the stored sale: in full, by lines, or by a sum laid over what is left.
 
-Method, VAT rate, object and agent data stay those of the sale (a sale at 20 % is returned at 20 %); only the operation
-is reversed. Nothing is returned twice: what earlier refunds took is subtracted line by line.
+Method, VAT rate, object and agent data stay those of the sale (a sale at 20 % is returned at 20 %, FNS letter
+АБ-4-20/11248@ of 2025-12-15); only the operation is reversed. Nothing is returned twice: what earlier refunds took is
+subtracted line by line.
 """
 
 from collections.abc import Sequence

@@ -98,7 +98,7 @@ async def test_a_rate_that_does_not_hold_is_refused_with_a_sentence(world: World
     answer = await api.put(vat_url(world), json={"rates": [{"from": "2025-01-01", "vat": "vat20"}]})
     assert answer.status_code == 422
     (found,) = answer.json()["errors"]
-    assert (found["rule"], found["pointer"]) == ("vat_not_in_force", "#/rates/0/vat")
+    assert (found["code"], found["pointer"]) == ("vat_not_in_force", "#/rates/0/vat")
     assert "2026-01-01" in found["fix"]
     assert (await api.get(vat_url(world))).json()["rates"] == []
 
