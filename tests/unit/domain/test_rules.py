@@ -453,9 +453,9 @@ def test_a_provider_that_cannot_carry_a_requisite_is_known_before_anything_is_qu
         operating_prop=OperatingProp(0, "заезд", NOON),
     )
     assert findings(receipt, today) == ()
-    assert findings(receipt, today, carries=OPTIONAL) == ()
+    assert findings(receipt, today, DriverLimits(carries=OPTIONAL)) == ()
     for tag in OPTIONAL:
-        assert [(each.rule, each.tag) for each in findings(receipt, today, carries=OPTIONAL - {tag})] == [
+        assert [(each.rule, each.tag) for each in findings(receipt, today, DriverLimits(carries=OPTIONAL - {tag}))] == [
             ("requisite_not_carried", tag)
         ]
 
