@@ -191,7 +191,6 @@ OFFSET: Json = {"order_id": "o-1", "payments": [{"type": "prepaid", "amount": 10
 BAD: list[tuple[str, Json]] = [
     ("greater_than_equal", {"amount": -1}),
     ("greater_than_equal", {"items": [{**LINE, "price": -1000_00, "amount": -1000_00}]}),
-    ("payment_positive", {"payments": [{"type": "electronic", "amount": 0}, {"type": "cash", "amount": 1000_00}]}),
     ("totals", {"amount": 1}),
     ("discount_exceeds", {"amount": 1, "discounts": [{"type": "coupon", "amount": 1000_01}]}),
     ("agent_incomplete", {"items": [{**LINE, "agent": AGENT}]}),
