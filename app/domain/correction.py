@@ -1,8 +1,8 @@
 """What happened to a settlement, and the documents that put it right: one or two, in order, by the kassa's format.
 
-FFD 1.2 and 1.1 correct by correction receipts with lines: the wrong one is reversed, then the right one is made (method
-of FNS, order ЕД-7-20/662@). FFD 1.05 has correction receipts for unregistered money only: a wrong receipt is returned
-and sold again by ordinary receipts which name its fiscal sign in tag 1192.
+FFD 1.2 and 1.1 correct by correction receipts with lines: the wrong one is reversed, then the right one is made (FNS
+guide on corrections, letter АБ-4-20/11248@ of 2025-12-15). FFD 1.05 has correction receipts for unregistered money
+only: a wrong receipt is returned and sold again by ordinary receipts which name its fiscal sign in tag 1192.
 """
 
 from collections.abc import Iterator

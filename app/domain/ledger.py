@@ -2,7 +2,8 @@
 
 Receipts carry no links between lines, so every line taken is laid to the line it names; sums are conserved exactly:
 what fits no line is laid over all of them, and nothing is ever taken below zero. A closing moves money from a prepaid
-line to the line it handed over: what was given is returned as given (full_payment), what is open as it was prepaid.
+line to the line it handed over: what was given is returned as given (full_payment), what is open as it was prepaid,
+which no source that we could read confirms (U); a refund paid by `prepaid` undoes its closing instead.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -1,6 +1,7 @@
 """Kopecks and quantities: exact arithmetic of a receipt line, and spreading one sum over many lines.
 
-Money is an integer number of kopecks, quantity a Decimal with at most six decimals; no float enters here.
+Money is an integer number of kopecks, quantity a Decimal with at most six decimals; no float enters here. The format
+(FNS order ЕД-7-20/662@) lets a line differ from price × quantity by a kopeck; here it never does.
 """
 
 import re

@@ -444,7 +444,7 @@ class _Draft:
                     )
                 )
         name = fit(given.name, 256)[0] if given.name else None
-        return Customer(email=email, phone=phone, name=name or None, inn=given.inn or None)
+        return replace(given, email=email, phone=phone, name=name or None, inn=given.inn or None)
 
     def _lack(self, field: str, pointer: str, detail: str, detail_ru: str) -> None:
         who = Who.OPERATOR if field == "place" else Who.MERCHANT

@@ -1,6 +1,7 @@
 """The QR text of a fiscal document: how anybody checks a receipt with the tax service.
 
-Six fields in a fixed order, no URL. Written exactly as the format says; read as generously as devices and links are.
+Six fields in a fixed order, no URL. Written exactly as the format says (FNS order ЕД-7-20/662@); read as
+generously as devices and links are.
 """
 
 import re

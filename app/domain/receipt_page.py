@@ -1,5 +1,7 @@
 """What stands on a receipt that a person reads: every requisite of 54-FZ article 4.7 with its tag, term and value.
 
+The list is the checklist of the format (order ЕД-7-20/662@); the wording of the article itself is unconfirmed (U).
+
 Pure, and the only place that knows what is printed: HTML, PDF and JSON draw the same `Page`.
 """
 

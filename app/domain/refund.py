@@ -1,7 +1,8 @@
 """A refund's receipt, made from the stored sale: in full, by lines, or by a sum laid over what is left.
 
-Method, VAT rate, object and agent data stay those of the sale (a sale at 20 % is returned at 20 %); only the operation
-is reversed. Nothing is returned twice: what earlier refunds took is subtracted line by line.
+Method, VAT rate, object and agent data stay those of the sale (a sale at 20 % is returned at 20 %, FNS letter
+АБ-4-20/11248@ of 2025-12-15); only the operation is reversed. Nothing is returned twice: what earlier refunds took is
+subtracted line by line.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 
-from app.domain.basket import net_lines
+from app.domain.basket import Adjustment, net_lines
 from app.domain.event import EventItem, EventRequisites, PaymentEvent
 from app.domain.ffd import PaymentKind
 from app.domain.ledger import Ledger, LedgerLine
@@ -88,9 +89,10 @@ def refund_receipt(
         found = _by_lines(event, ledger)
         if isinstance(found, Held):
             return found
-        lines, origin = found, event.items_origin or "event"
+        (lines, adjustments), origin = found, event.items_origin or "event"
     else:
         lines, origin = _by_sum(event.amount, sale, [*already, *moved], ledger)
+        adjustments = []
     said = event.requisites or EventRequisites()
     receipt = replace(
         sale,
@@ -106,7 +108,7 @@ def refund_receipt(
         operating_prop=said.operating_prop,
     )
     found_wrong = findings(receipt, today, limits)
-    return Refused(found_wrong) if found_wrong else Planned((receipt,), origin)
+    return Refused(found_wrong) if found_wrong else Planned((receipt,), origin, (), tuple(adjustments))
 
 
 def contact_of(event: PaymentEvent, sale: Receipt) -> Customer:
@@ -146,21 +148,26 @@ def _laid(amount: int, ledger: Ledger) -> list[Item]:
     return [back(item) for item in ledger.shares(amount)]
 
 
-def _by_lines(event: PaymentEvent, ledger: Ledger) -> list[Item] | Held:
+def _by_lines(event: PaymentEvent, ledger: Ledger) -> tuple[list[Item], list[Adjustment]] | Held:
+    """The lines that the event means, and what its own discounts took from them."""
     nets = net_lines(event)
     lines: list[Item] = []
+    adjustments: list[Adjustment] = []
     for index, item in enumerate(event.items):
         meant = named(item, ledger.lines)
         if not meant:
             return Held(HeldReason.LINES_NOT_FOUND, (_not_found(f"#/items/{index}"),))
-        amount = nets[index].amount
+        amount, before = nets[index].amount, len(lines)
         if amount:
             made = _from_lines(item.quantity, amount, meant)
             if made is None:
                 left = sum(line.amount_left for line in meant)
                 return _exceeds(f"#/items/{index}", amount, left)
             lines += made
-    return lines
+        if taken := nets[index].taken:
+            here = tuple(range(before, len(lines)))
+            adjustments.append(Adjustment(index, fit(item.name, 128)[0], item.amount, amount, taken, here))
+    return lines, adjustments
 
 
 def _from_lines(quantity: Decimal, amount: int, meant: Sequence[LedgerLine]) -> list[Item] | None:

@@ -131,6 +131,13 @@ REMARKS: dict[str, Remark] = {
         "Зачёт {} руб. относится к деньгам, о которых программа не знает: проверить, что они получены, нельзя.",
         "Name the order, or give the payment's own payment_id, so that its prepayment is closed here.",
     ),
+    "prepaid_by_hand": Remark(
+        _WARNING,
+        1215,
+        "{} is offset, and a receipt made by hand closes no prepayment: what was prepaid stays open in the ledger.",
+        "Зачёт {} руб.: чек, сделанный вручную, не закрывает предоплату, в учёте она остаётся открытой.",
+        "Report it as an event with payments of the type prepaid, so that the prepayment is closed.",
+    ),
     "not_a_prepayment": Remark(
         _FIXED,
         1214,

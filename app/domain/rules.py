@@ -1,8 +1,10 @@
 """What must hold before a receipt may go to a kassa: every finding at once, with where, why and how to mend it.
 
 The receipt as a whole is judged here, its lines in `rules_line.py`, agent data in `rules_agent.py`, marking codes in
-`rules_marking.py`, other requisites in `rules_props.py`, and what a provider can carry in `carriage.py`. Nothing here
-calls a provider: a receipt without findings can still be refused by a kassa that is registered otherwise.
+`rules_marking.py`, other requisites in `rules_props.py`, and what a provider can carry in `carriage.py`. Sums and ways
+of payment are those of the format (FNS order ЕД-7-20/662@), contact and place of a sale over the Internet those of
+order ЕД-7-20/236@ of 2025-03-26 (in force 2025-09-01); a receipt without findings can still be refused by a kassa that
+is registered otherwise.
 """
 
 import re

@@ -1,4 +1,9 @@
-"""What the law wants beside an agent sign (tags 1223, 1224, 1226): who acts for whom, and how to reach them."""
+"""What the law wants beside an agent sign (tags 1223, 1224, 1226): who acts for whom, and how to reach them.
+
+Source: the format (FNS order ЕД-7-20/662@ and the text of FFD 1.05, note 18 to table 19). The supplier's phones stand
+in the format for paying agents, for the other agents they are practice; which phones of the agent himself a service
+wants differs (U), so a driver may ask for more.
+"""
 
 import re
 

@@ -1,4 +1,7 @@
-"""What must hold for one line of a receipt: its arithmetic, name, rate, marking code and reference texts."""
+"""What must hold for one line of a receipt: its arithmetic, name, rate, marking code and reference texts.
+
+Source: the format (FNS order ЕД-7-20/662@); rates by date: FNS letter АБ-4-20/11248@ of 2025-12-15.
+"""
 
 import re
 from datetime import date

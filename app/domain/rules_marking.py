@@ -1,4 +1,7 @@
-"""What must hold for a marking code (tags 2000, 2003, 1291): the gateway carries it, only the register checks it."""
+"""What must hold for a marking code (tags 2000, 2003, 1291): the gateway carries it, only the register checks it.
+
+Source: the format, FNS order ЕД-7-20/662@ (FFD 1.2).
+"""
 
 import re
 from collections.abc import Iterator
@@ -37,7 +40,7 @@ def marking_findings(pointer: str, item: Item, marking: MarkingCode) -> Iterator
             1023,
             "Split the line, one code each.",
         )
-    yield from _fraction(f"{pointer}/marking_code", item, marking)
+    yield from _fraction(f"{pointer}/marking_code", marking)
 
 
 def check_digit(digits: str) -> int:
@@ -78,22 +81,17 @@ def _code(pointer: str, code: str) -> Iterator[Finding]:
             )
 
 
-def _fraction(pointer: str, item: Item, marking: MarkingCode) -> Iterator[Finding]:
+def _fraction(pointer: str, marking: MarkingCode) -> Iterator[Finding]:
     numerator, denominator = marking.numerator, marking.denominator
     if numerator is None and denominator is None:
         return
-    right = (
-        numerator is not None
-        and denominator is not None
-        and 1 <= numerator < denominator
-        and item.measure is Measure.PIECE
-    )
-    if not right:
+    # That a part goes with the measure "piece" only is unconfirmed (U): the register judges it.
+    if numerator is None or denominator is None or not 1 <= numerator < denominator:
         yield Finding(
             pointer,
             "mark_fraction",
-            "A part of a package is numerator/denominator, both from 1, the first smaller, and counted in pieces.",
-            "Дробное количество: числитель меньше знаменателя, оба от 1, мера только штуки.",
+            "A part of a package is numerator/denominator, both from 1, the first smaller.",
+            "Дробное количество: числитель меньше знаменателя, оба от 1.",
             1291,
-            "Give both numbers, for example 1 and 2, with measure piece.",
+            "Give both numbers, for example 1 and 2.",
         )

@@ -1,5 +1,8 @@
 """What must hold for the requisites beside the lines: who the buyer is (1256), props of the user (1084), of a federal
-body (1260, 1261) and of an operation (1270), cashier and device."""
+body (1260, 1261) and of an operation (1270), cashier and device.
+
+Source: the format, FNS order ЕД-7-20/662@; lengths are those of FFD 1.05 where they are shorter.
+"""
 
 import re
 from collections.abc import Iterator

@@ -77,7 +77,7 @@ _PAIRS = {
 }
 
 TWENTY_PERCENT_ENDED = date(2026, 1, 1)
-"""20 % is for refunds, corrections and goods shipped before this day (law 425-ФЗ, letter АБ-4-20/11248@)."""
+"""20 % is for refunds, corrections and goods shipped before this day (FNS letter АБ-4-20/11248@ of 2025-12-15)."""
 
 
 def vat_amount(gross_kopecks: int, rate: VatRate) -> int:

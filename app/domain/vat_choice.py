@@ -9,7 +9,7 @@
 | a debt is paid (`credit_payment`) | of the handing over | straight, or none by the merchant's choice (U) |
 | refund, correction | – | the rate of the original |
 
-Source: FNS letter АБ-4-20/11248@ of 2025-12-15; law 425-ФЗ for the change of 2026-01-01.
+Source: FNS letter АБ-4-20/11248@ of 2025-12-15; for a debt also FNS of 2026-02-13.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Whether a merchant's VAT answer may soon be wrong: its income of a year against the bounds of that year and the next.
 
-Bounds are data with the law that they come from. What lies beyond the years that the law names is held at the last
-known figure (unconfirmed) and can be set by the operator.
+The figures are those that the trade press gave for 2026; none was read in the law itself, so each says that it is
+unconfirmed and can be set by the operator (KASSA_VAT_BOUNDS). Of a year without a figure the last one before is held.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,29 +28,31 @@ class BoundKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The most that a year's income may be, kopecks. `year` is the one that it decides, not that of the income."""
+    """The most that a year's income may be, kopecks. `year` is the one that it decides, not that of the income.
+
+    `law` is the act that the press names for the figure; None: it names none. `confirmed`: by the operator.
+    """
 
     kind: BoundKind
     year: int
     income: int
-    law: str
-    confirmed: bool = True
+    law: str | None = None
+    confirmed: bool = False
 
 
-_EXEMPT = "law 425-ФЗ of 2025-11-28, Tax Code art. 145 p. 1"
-_RATES = "Tax Code art. 164 p. 8"
-_AUSN = "law 17-ФЗ of 2022-02-25, art. 3"
+_EXEMPT = "law 425-ФЗ"
 
 BOUNDS: tuple[Bound, ...] = (
     Bound(BoundKind.EXEMPT, 2026, 20 * _MILLION, _EXEMPT),
     Bound(BoundKind.EXEMPT, 2027, 15 * _MILLION, _EXEMPT),
     Bound(BoundKind.EXEMPT, 2028, 10 * _MILLION, _EXEMPT),
-    Bound(BoundKind.FIVE, 2026, 27_250_000_000, _RATES),
-    Bound(BoundKind.SEVEN, 2026, 49_050_000_000, _RATES),
-    Bound(BoundKind.AUSN, 2026, 60 * _MILLION, _AUSN),
+    Bound(BoundKind.FIVE, 2026, 27_250_000_000),
+    Bound(BoundKind.SEVEN, 2026, 49_050_000_000),
+    Bound(BoundKind.AUSN, 2026, 60 * _MILLION),
 )
 """УСН 2026: no VAT while the income of 2025 and of 2026 to date is at most 20 M; for 2027 the income of 2026 counts
-against 15 M, for 2028 that of 2027 against 10 M. Above: 5 % up to 272.5 M, 7 % up to 490.5 M, else 22 %."""
+against 15 M, for 2028 that of 2027 against 10 M. Above: 5 % up to 272.5 M, 7 % up to 490.5 M, else 22 %. АУСН ends
+above 60 M. All unconfirmed (U)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +101,19 @@ def parse_bounds(text: str) -> dict[tuple[BoundKind, int], int]:
 
 
 def bound_of(kind: BoundKind, year: int, set_by_operator: Mapping[tuple[BoundKind, int], int] | None = None) -> Bound:
-    """The bound that decides for this year; of a year that the law does not name the last one before, unconfirmed.
+    """The bound that decides for this year; of a year without a figure the last one before.
 
     ValueError for a year before all that are known.
     """
     known = {one.year: one for one in BOUNDS if one.kind is kind}
     for (set_kind, set_year), income in (set_by_operator or {}).items():
         if set_kind is kind:
-            known[set_year] = Bound(kind, set_year, income, "set by the operator")
+            known[set_year] = Bound(kind, set_year, income, confirmed=True)
     before = [one for one in known if one <= year]
     if not before:
         raise ValueError(f"no bound of {kind} is known for {year}")
     last = known[max(before)]
-    return last if last.year == year else Bound(kind, year, last.income, last.law, confirmed=False)
+    return last if last.year == year else Bound(kind, year, last.income, last.law)
 
 
 def watched(regime: Regime, rate: VatRate) -> BoundKind | None:

@@ -44,10 +44,11 @@ class DatedRate:
 
 @dataclass(frozen=True, slots=True)
 class VatGroup:
-    """Goods or services with rates of their own, such as lessons for minors (exempt, Tax Code art. 149 p. 2 pp. 4).
+    """Goods or services with rates of their own, such as lessons for minors.
 
     A line belongs here when it names the group (`vat_group`), has one of the `skus`, or one of `names` stands in its
-    name, whatever the case. `basis` is the merchant's own note of the law that it relies on.
+    name, whatever the case. Such lessons may be exempt (Tax Code art. 149 p. 2 pp. 4; the authorities want a licence):
+    nothing is assumed, `basis` is the merchant's own note of the law that it relies on.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """The Russian production calendar: on which days banks and offices work, days off that were moved included.
 
-The Government decrees them once a year (Labour Code, article 112); the library `holidays` carries the decrees, and what
+The Government decrees them once a year; the library `holidays` carries the decrees, and what
 it does not know yet is set by hand.
 """
 

@@ -130,6 +130,8 @@ async def vat_regime_review(tx: Tx, settings: MerchantSettings, one: Reached, at
     bound = one.bound
     then = "for next year" if one.next_year else "for this year"
     then_ru = "на следующий год" if one.next_year else "этого года"
+    doubt = "" if bound.confirmed else " The bound is the trade press's figure, not read in the law: ask about it too."
+    doubt_ru = "" if bound.confirmed else " Сам предел взят из деловой прессы, а не из текста закона: уточните и его."
     data = {
         "merchant": {"id": f"mer_{settings.id.hex}", "name": settings.name, "inn": settings.inn},
         "vat_review": {
@@ -147,9 +149,10 @@ async def vat_regime_review(tx: Tx, settings: MerchantSettings, one: Reached, at
             f"{roubles(one.income)} из {roubles(bound.income)} руб.",
             "who": Who.MERCHANT.value,
             "next_step": "Ask your accountant which rate holds and from which day, then set it with "
-            "PUT /v1/merchants/{id}/vat. Above the bound of the year VAT is paid from the first day of the next month.",
+            "PUT /v1/merchants/{id}/vat. Above the bound of the year VAT is paid from the first day of the next month."
+            + doubt,
             "next_step_ru": "Уточните у бухгалтера ставку и дату и задайте их через PUT /v1/merchants/{id}/vat. При "
-            "превышении предела года НДС платят с первого числа следующего месяца.",
+            "превышении предела года НДС платят с первого числа следующего месяца." + doubt_ru,
         },
     }
     type = "merchant.vat_regime_review"

@@ -21,14 +21,14 @@ VAT_CHOICE = Finding(
     "vat_unanswered",
     "Say which VAT rate your sales carry; nothing is assumed, because a wrong rate is a tax fault. "
     "none: you pay no VAT (АУСН, ПСН; УСН while the income of 2025 and of 2026 to date is at most 20 million roubles; "
-    "services exempt by article 149 of the Tax Code, such as lessons for minors). "
+    "services that are exempt, as lessons for minors may be by article 149 of the Tax Code). "
     "vat5 or vat7: УСН above that bound (5 % up to 272.5 million, 7 % up to 490.5 million). "
     "vat22: the general rate since 2026-01-01; vat10: the reduced one; vat0: export. "
     "Money taken before the goods or service are given carries the calculated twin (vat105, vat107, vat122, vat110), "
     "the closing receipt the straight one.",
     "Укажите ставку НДС: по умолчанию она не подставляется, ошибка в ставке становится налоговым нарушением. "
     "none: НДС не платите (АУСН, ПСН; УСН при доходах не выше 20 млн руб. за 2025 год и за 2026 год на сегодня; "
-    "услуги, освобождённые по ст. 149 НК, например занятия с детьми). "
+    "освобождённые услуги, какими по ст. 149 НК могут быть занятия с детьми). "
     "vat5 или vat7: УСН с доходами выше этого порога (5 % до 272,5 млн, 7 % до 490,5 млн). "
     "vat22: общая ставка с 01.01.2026; vat10: пониженная; vat0: экспорт. "
     "В чеке предоплаты стоит расчётная ставка (vat105, vat107, vat122, vat110), в закрывающем чеке прямая.",

@@ -259,7 +259,7 @@ class Intake:
         if ignored is not None:
             status, reason = EventStatus.IGNORED, ignored
         elif self.sales.looks_back(event) and shape is None:
-            if refuse and (found := self.sales.contradictions(kassa, event, at)):
+            if refuse and (found := self.sales.contradictions(settings, source, branch, kassa, event, at)):
                 raise refusal(found, event)
         else:
             due = self._deadlines.of(source, branch, kassa, event, at)

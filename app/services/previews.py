@@ -11,7 +11,7 @@ from uuid import UUID
 from app.db.repos.events import EventRow
 from app.db.repos.settings import BranchRow, KassaRow, SourceRow
 from app.db.unit_of_work import Database
-from app.domain.codec import adjustments_to_json, receipt_to_json
+from app.domain.codec import adjustments_to_json, filled_to_json, receipt_to_json
 from app.domain.errors import Finding, Invalid, NotFound, Severity
 from app.domain.event import EventStatus, PaymentEvent
 from app.domain.identity import provider_id
@@ -27,7 +27,7 @@ from app.services.intake import Intake
 from app.services.look_back import LookBack
 from app.services.sales import Shape
 from app.services.story import Stories
-from app.services.views import finding_json, lines_view
+from app.services.views import filled_view, finding_json, lines_view
 
 Json = dict[str, Any]
 
@@ -112,7 +112,7 @@ class Previews:
         if shape is not None or not self._intake.sales.looks_back(event):
             plan = self._intake.planned(settings, source, branch, kassa, event, at, shape)
             return _Planned(plan, branch, kassa)
-        if found := self._intake.sales.contradictions(kassa, event, at):
+        if found := self._intake.sales.contradictions(settings, source, branch, kassa, event, at):
             return _Planned(Refused(found), branch, kassa)
         row = EventRow(
             id=known or new_id(),
@@ -179,6 +179,7 @@ def _receipt_json(receipt: Receipt, plan: Planned, kassa: KassaRow, body: Json |
         "customer": customer_view(receipt.customer, masked=masked),
         "items": lines_view(document["items"]),
         "items_origin": plan.items_origin,
+        "nomenclature": None if plan.filled is None else filled_view(filled_to_json(plan.filled)),
         "adjustments": adjustments_to_json(plan.adjustments),
         "payments": [{"type": paid["kind"], "amount": paid["amount"]} for paid in document["payments"]],
         "payload": None if body is None else {"provider": kassa.provider, "body": body},

@@ -22,7 +22,8 @@ from app.domain.errors import Busy
 log = structlog.get_logger(__name__)
 
 YEARS: Final = 5
-"""What the law wants kept: accounting documents at least five years (402-FZ, article 29)."""
+"""How long accounting documents are to be kept at least (402-FZ; the article is unconfirmed). A longer time is set by
+KASSA_RETENTION_RECEIPTS_YEARS."""
 
 BATCH: Final = 500
 _TRIES = 5

@@ -13,6 +13,7 @@ from app.domain.errors import Finding
 from app.domain.event import EventType, PaymentEvent
 from app.domain.ffd import FfdVersion, Measure, PaymentMethod, PaymentObject, Taxation
 from app.domain.limits import DriverLimits, limit_findings
+from app.domain.money import roubles
 from app.domain.nomenclature import Matcher, RuleSet, Unmapped
 from app.domain.plan import Held, HeldReason, Refused
 from app.domain.planning import Defaults, Plan, Planned, PlanSettings, merge, plan_sale
@@ -102,8 +103,19 @@ class Sales:
         """Whether it is planned under the lock of what it looks back at: a refund, a closing, an offset."""
         return event.type is not EventType.PAYMENT_SUCCEEDED or bool(event.payments and offsets(event))
 
-    def contradictions(self, kassa: KassaRow | None, event: PaymentEvent, now: datetime) -> tuple[Finding, ...]:
-        """What is wrong with a refund or closing by itself, whatever it looks back at."""
+    def contradictions(
+        self,
+        settings: MerchantSettings,
+        source: SourceRow,
+        branch: BranchRow | None,
+        kassa: KassaRow | None,
+        event: PaymentEvent,
+        now: datetime,
+    ) -> tuple[Finding, ...]:
+        """What is wrong with a refund, a closing or a payment with an offset by itself, whatever it looks back at."""
+        if event.type is EventType.PAYMENT_SUCCEEDED:
+            plan = self.plan(settings, source, branch, kassa, event, now=now)
+            return plan.findings if isinstance(plan, Refused) else ()
         early = future_finding(event, now, _MOSCOW if kassa is None else kassa.timezone)
         found = [*money_findings(event), *item_findings(event)]
         return tuple(found if early is None else [early, *found])
@@ -139,7 +151,12 @@ class Sales:
         beyond: list[Finding] = []
         for receipt in shaped:
             limit_findings(beyond, receipt, known.limits)
-        return Refused(tuple(beyond)) if beyond else replace(plan, receipts=shaped)
+        if beyond:
+            return Refused(tuple(beyond))
+        # It is made at once, and not under the locks of the prepayments that it could close.
+        offset = sum(part.amount for _, part in offsets(event))
+        told = (f"prepaid_by_hand: #/payments {roubles(offset)}",) if offset else ()
+        return replace(plan, receipts=shaped, notes=(*plan.notes, *told))
 
     def plan_settings(
         self, settings: MerchantSettings, source: SourceRow, branch: BranchRow | None, kassa: KassaRow

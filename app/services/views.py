@@ -91,7 +91,7 @@ def receipt_view(row: ReceiptRow, customer: Customer | None, *, masked: bool, li
         "items": [_line(item) for item in document.get("items", ())],
         "items_origin": row.items_origin,
         "adjustments": adjustments_of(row),
-        "nomenclature": None if row.nomenclature is None else _nomenclature(row.nomenclature),
+        "nomenclature": None if row.nomenclature is None else filled_view(row.nomenclature),
         "payments": [{"type": paid["kind"], "amount": paid["amount"]} for paid in document.get("payments", ())],
         "remarks": remarks_of(row),
         "fiscal": None if row.fiscal is None else _fiscal(row.fiscal),
@@ -338,7 +338,8 @@ def _missing_of(receipts: Sequence[Json]) -> list[Json]:
     return [one for receipt in receipts for one in (receipt["failure"] or {}).get("missing", ())]
 
 
-def _nomenclature(stored: Json) -> Json:
+def filled_view(stored: Json) -> Json:
+    """What rules of the nomenclature gave the lines of a receipt."""
     lines = [
         line and {"rule_id": line["rule"], "members": line["members"], "reported_name": line.get("reported")}
         for line in stored["lines"]

@@ -21,7 +21,7 @@ from app.domain.ffd import Operation, Taxation
 Kind = Literal["receipt", "correction", "shift_opened", "shift_closed"]
 
 SHIFT_LIMIT = timedelta(hours=24)
-"""A shift older than this must be closed before the next receipt (54-FZ art. 4.3 p. 2)."""
+"""A shift older than this must be closed before the next receipt."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "everyday-cases.md"
-NAMED_ON = ("everyday-cases.md", "everyday-failures.md", "security.md")
+NAMED_ON = ("everyday-cases.md", "everyday-failures.md", "law.md", "security.md")
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 

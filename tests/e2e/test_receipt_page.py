@@ -5,7 +5,6 @@ import io
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,130 +16,15 @@ from PIL import Image
 
 from app.domain.qr import parse_qr
 from app.infra.ids import new_id, parse
-from app.main import create_app
-from app.services.principal import Principal
 from tests.support.browser import needs_browser, open_browser
 from tests.support.printed import CODE, read_back
-from tests.support.server import serve
-from tests.support.world import World, open_world
-
-PUBLIC = "https://kassa.example.org"
-
-# 10 % off: FFD has no requisite for a discount, so the price is the one after it.
-SALE: dict[str, Any] = {
-    "type": "payment.succeeded",
-    "external_id": "p-1",
-    "order_id": "A-1042",
-    "amount": 90_000 + 180_000 + 35_000,
-    "currency": "RUB",
-    "customer": {"email": "anna@example.org", "phone": "+79990000000", "name": "ООО «Ромашка»", "inn": "7707083893"},
-    "payments": [{"type": "electronic", "amount": 205_000}, {"type": "prepaid", "amount": 100_000}],
-    "items": [
-        {
-            "name": "Кроссовки, скидка 10%",
-            "quantity": "1",
-            "price": 90_000,
-            "amount": 90_000,
-            "vat": "none",
-            "payment_method": "full_payment",
-            "payment_object": "commodity_with_marking",
-            "marking_code": {"code": CODE, "state": 1},
-        },
-        {
-            "name": "Мастер-класс",
-            "quantity": "2",
-            "price": 90_000,
-            "amount": 180_000,
-            "vat": "none",
-            "payment_method": "full_payment",
-            "payment_object": "service",
-            "measure": "hour",
-            "agent": {
-                "type": "attorney",
-                "supplier_inn": "7707083893",
-                "supplier_name": "ООО «Мастера»",
-                "supplier_phones": ["+74950000000"],
-            },
-        },
-        {
-            "name": "Перевод",
-            "quantity": "1",
-            "price": 35_000,
-            "amount": 35_000,
-            "vat": "none",
-            "payment_method": "full_payment",
-            "payment_object": "service",
-            "agent": {
-                "type": "bank_paying_agent",
-                "supplier_inn": "7707083893",
-                "supplier_name": "Банк",
-                "supplier_phones": ["+74950000004"],
-                "paying_agent_operation": "перевод",
-                "paying_agent_phones": ["+74950000001"],
-                "transfer_operator_name": "Оператор",
-                "transfer_operator_inn": "7707083893",
-                "transfer_operator_address": "Москва, ул. Ленина, 1",
-                "transfer_operator_phones": ["+74950000002"],
-            },
-        },
-    ],
-}
-
-
-@dataclass
-class Shop:
-    """A program on a real port, with a client of the merchant's."""
-
-    world: World
-    url: str
-    api: httpx.AsyncClient
-
-    async def sold(self, **changes: Any) -> dict[str, Any]:
-        answer = await self.api.post("/v1/events", json={**SALE, **changes}, headers={"Prefer": "wait=20"})
-        assert answer.status_code == 200, answer.text
-        (receipt,) = answer.json()["receipts"]
-        assert receipt["status"] == "fiscalized", receipt["failure"]
-        made: dict[str, Any] = receipt
-        return made
-
-    def here(self, public: str) -> str:
-        """A link to the installation's public address, as this machine reaches it."""
-        assert public.startswith(f"{PUBLIC}/r/")
-        return self.url + public.removeprefix(PUBLIC)
-
-    async def requisites(self, receipt_id: str) -> dict[str, Any]:
-        answer = await self.api.get(f"/v1/receipts/{receipt_id}/view.json")
-        found: dict[str, Any] = answer.raise_for_status().json()
-        return found
-
-
-async def _shop(stack: AsyncExitStack, database_url: str, folder: Path, **settings: Any) -> Shop:
-    world = await stack.enter_async_context(open_world(database_url, folder, **{"public_url": PUBLIC, **settings}))
-    app = create_app(world.runtime.services, world.runtime.settings, metrics=world.runtime.metrics)
-    url = await stack.enter_async_context(serve(app))
-    admin = Principal(new_id(), None, None, frozenset({"admin"}))
-    key = await world.runtime.services.access.create(admin, merchant_id=world.merchant_id, name="test", scopes=("*",))
-    headers = {"Authorization": f"Bearer {key.text}"}
-    api = await stack.enter_async_context(httpx.AsyncClient(base_url=url, headers=headers, timeout=30))
-    await stack.enter_async_context(world.working())
-    return Shop(world, url, api)
+from tests.support.receipt_shop import PUBLIC, SALE, ReceiptShop, flat, receipt_shop
 
 
 @pytest.fixture
-async def shop(database_url: str, tmp_path: Path) -> AsyncIterator[Shop]:
+async def shop(database_url: str, tmp_path: Path) -> AsyncIterator[ReceiptShop]:
     async with AsyncExitStack() as stack:
-        yield await _shop(stack, database_url, tmp_path)
-
-
-def flat(parts: list[dict[str, Any]], above: str = "") -> list[tuple[str, str]]:
-    """The JSON's requisites as (path of tags, value)."""
-    found = []
-    for part in parts:
-        if part["parts"]:
-            found += flat(part["parts"], f"{above}{part['tag']}/")
-        elif part["tag"] is not None:
-            found.append((f"{above}{part['tag']}", part["value"]))
-    return found
+        yield await receipt_shop(stack, database_url, tmp_path)
 
 
 def of_wire(body: dict[str, Any]) -> list[tuple[str, str]]:
@@ -177,11 +61,25 @@ def of_wire(body: dict[str, Any]) -> list[tuple[str, str]]:
     return found
 
 
+async def test_what_the_provider_cannot_carry_is_refused_before_anything_is_queued(shop: ReceiptShop) -> None:
+    prop = {"federal_id": "030", "date": "2023-11-21", "number": "1944", "value": "UUID=1&Time=2"}
+    customer = {"email": "anna@example.org", "birth_date": "1990-05-17"}
+    wrong = {**SALE, "sectoral_props": [prop], "customer": customer}
+    answer = await shop.api.post("/v1/events", json=wrong)
+    assert answer.status_code == 422
+    found = {(one["pointer"], one["code"]) for one in answer.json()["errors"]}
+    assert found == {
+        ("#/sectoral_props", "requisite_not_carried"),
+        ("#/customer/birth_date", "requisite_not_carried"),
+    }
+    assert (await shop.api.get("/v1/receipts")).json()["data"] == []
+
+
 def money(roubles: Any) -> str:
     return f"{roubles:.2f}"
 
 
-async def test_every_requisite_reads_back_on_the_page_and_in_the_json(shop: Shop) -> None:
+async def test_every_requisite_reads_back_on_the_page_and_in_the_json(shop: ReceiptShop) -> None:
     receipt = await shop.sold()
     (document,) = await shop.world.tape()
     told = await shop.requisites(receipt["id"])
@@ -211,7 +109,7 @@ async def test_every_requisite_reads_back_on_the_page_and_in_the_json(shop: Shop
     assert "[М]" in page.text
 
 
-async def test_the_receipt_and_every_message_about_it_bring_the_link(shop: Shop) -> None:
+async def test_the_receipt_and_every_message_about_it_bring_the_link(shop: ReceiptShop) -> None:
     receipt = await shop.sold()
     url = receipt["receipt_page_url"]
     assert url.startswith(f"{PUBLIC}/r/")
@@ -221,7 +119,7 @@ async def test_the_receipt_and_every_message_about_it_bring_the_link(shop: Shop)
     assert all(f'"receipt_page_url":"{url}"' in message["body"] for message in feed)
 
 
-async def test_the_buyers_page_shows_no_contact_and_asks_not_to_be_found(shop: Shop) -> None:
+async def test_the_buyers_page_shows_no_contact_and_asks_not_to_be_found(shop: ReceiptShop) -> None:
     url = shop.here((await shop.sold())["receipt_page_url"])
     async with httpx.AsyncClient() as anybody:
         answer = await anybody.get(url)
@@ -243,7 +141,7 @@ async def test_the_buyers_page_shows_no_contact_and_asks_not_to_be_found(shop: S
     assert file.content.startswith(b"%PDF-")
 
 
-async def test_a_wrong_link_says_nothing_and_is_counted(shop: Shop) -> None:
+async def test_a_wrong_link_says_nothing_and_is_counted(shop: ReceiptShop) -> None:
     url = shop.here((await shop.sold())["receipt_page_url"])
     links = shop.world.runtime.links
     wrong = [url[:-1] + ("A" if url[-1] != "A" else "B"), f"{shop.url}/r/x", url[:-3]]
@@ -259,7 +157,7 @@ async def test_a_wrong_link_says_nothing_and_is_counted(shop: Shop) -> None:
     assert counted == {"refused": "3", "gone": "2"}
 
 
-async def test_another_merchants_receipt_is_not_shown_under_ones_own_name(shop: Shop) -> None:
+async def test_another_merchants_receipt_is_not_shown_under_ones_own_name(shop: ReceiptShop) -> None:
     receipt = await shop.sold()
     other = await shop.world.runtime.services.merchants.create("test", name="Чужой", inn="7707083893")
     receipt_id = next(iter(await shop.world.receipts(await _event_id(shop)))).id
@@ -269,14 +167,14 @@ async def test_another_merchants_receipt_is_not_shown_under_ones_own_name(shop: 
         assert (await anybody.get(f"{shop.url}/v1/receipts/{receipt['id']}/view")).status_code == 401
 
 
-async def _event_id(shop: Shop) -> Any:
+async def _event_id(shop: ReceiptShop) -> Any:
     (event,) = (await shop.api.get("/v1/events")).json()["data"]
     return parse("evt", event["id"])
 
 
 async def test_switched_off_there_are_neither_links_nor_pages(database_url: str, tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
-        shop = await _shop(stack, database_url, tmp_path, receipt_pages=False)
+        shop = await receipt_shop(stack, database_url, tmp_path, receipt_pages=False)
         receipt = await shop.sold()
         assert receipt["receipt_page_url"] is None
         token = shop.world.runtime.links.token(shop.world.merchant_id, new_id())
@@ -285,7 +183,7 @@ async def test_switched_off_there_are_neither_links_nor_pages(database_url: str,
         assert own.content.startswith(b"%PDF-")
 
 
-async def test_a_refund_and_its_sale_lead_to_each_other(shop: Shop) -> None:
+async def test_a_refund_and_its_sale_lead_to_each_other(shop: ReceiptShop) -> None:
     sale = await shop.sold()
     refund = {"type": "refund.succeeded", "external_id": "r-1", "payment_id": "p-1", "amount": 305_000}
     answer = await shop.api.post("/v1/events", json=refund, headers={"Prefer": "wait=20"})
@@ -298,7 +196,7 @@ async def test_a_refund_and_its_sale_lead_to_each_other(shop: Shop) -> None:
     assert dict(read_back(returned))["1054"] == "2"
 
 
-async def test_a_receipt_that_waits_says_so_to_both(shop: Shop) -> None:
+async def test_a_receipt_that_waits_says_so_to_both(shop: ReceiptShop) -> None:
     answer = await shop.api.post("/v1/events", json={**SALE, "customer": None}, headers={"Prefer": "wait=20"})
     (held,) = answer.json()["receipts"]
     assert held["status"] == "held"
@@ -325,7 +223,7 @@ SCREENS = [("58", 219), ("80", 302), ("80", 390), ("a4", 794), ("a4", 360)]
 
 
 @needs_browser
-async def test_a_browser_shows_all_of_it_at_every_width(shop: Shop) -> None:
+async def test_a_browser_shows_all_of_it_at_every_width(shop: ReceiptShop) -> None:
     receipt = await shop.sold()
     in_json = flat((await shop.requisites(receipt["id"]))["requisites"])
     url = shop.here(receipt["receipt_page_url"])
@@ -364,7 +262,7 @@ async def test_a_browser_shows_all_of_it_at_every_width(shop: Shop) -> None:
 
 
 @needs_browser
-async def test_it_prints_on_the_paper_that_was_asked_for(shop: Shop) -> None:
+async def test_it_prints_on_the_paper_that_was_asked_for(shop: ReceiptShop) -> None:
     url = shop.here((await shop.sold())["receipt_page_url"])
     async with open_browser() as browser:
         for paper, width in (("58", 58), ("80", 80), ("a4", 210)):

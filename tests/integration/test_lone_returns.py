@@ -118,6 +118,19 @@ async def test_a_return_that_contradicts_itself_is_held_with_its_findings(world:
     assert await printed(world) == []
 
 
+async def test_what_waits_for_a_setting_goes_on_when_it_is_there(world: World) -> None:
+    event = await given_back(world, "check|portal|1", 700_00, branch="north")
+    await done(world)
+    held = await world.receipt(event)
+    assert (held.status, (held.failure or {})["code"]) == ("held", "kassa_missing")
+    await world.runtime.services.merchants.create_branch(
+        "test", world.merchant_id, name="North", external_id="north", kassa_id=world.kassa_id
+    )
+    await done(world)
+    assert (await world.receipt(event)).status == "fiscalized"
+    assert await printed(world) == [("sell_refund", 700_00)]
+
+
 async def test_a_named_payment_wins_over_its_own_lines(world: World) -> None:
     await world.pay("p-1", 1000_00)
     await done(world)

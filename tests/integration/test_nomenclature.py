@@ -162,6 +162,12 @@ async def test_receipts_say_which_version_filled_them_and_keep_it(world: World, 
     printed = str(await world.tape())
     assert "Абонемент, 8 занятий" in printed
     assert "Абон. 8" not in printed
+    line = {"name": "Абон. 8", "quantity": "1", "price": 199_000, "amount": 199_000}
+    report = {"type": "payment.succeeded", "external_id": "dry", "amount": 199_000, "items": [line]}
+    report["customer"] = {"email": "anna@example.org"}
+    dry = (await http.post("/v1/events?dry_run=true", json=report)).json()
+    assert dry["receipts"][0]["nomenclature"]["version"] == 2
+    assert dry["receipts"][0]["nomenclature"]["lines"][0] == second["nomenclature"]["lines"][0]
 
 
 async def test_what_is_unknown_is_held_and_goes_on_when_its_rule_comes(world: World, http: httpx.AsyncClient) -> None:

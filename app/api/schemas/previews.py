@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from app.api.schemas.lines import CustomerOut, ItemOut, PaymentOut
-from app.api.schemas.receipts import AdjustmentOut, RemarkOut
+from app.api.schemas.receipts import AdjustmentOut, FilledOut, RemarkOut
 from app.api.types import EventId, KassaId, ResponseModel
 
 
@@ -29,6 +29,7 @@ class DryReceiptOut(ResponseModel):
     customer: CustomerOut | None
     items: list[ItemOut]
     items_origin: str
+    nomenclature: FilledOut | None = Field(description="What rules of the nomenclature filled; null: nothing.")
     adjustments: list[AdjustmentOut]
     payments: list[PaymentOut]
     payload: PayloadOut | None = Field(description="Null when the provider cannot carry it; `findings` say why.")

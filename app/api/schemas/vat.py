@@ -129,8 +129,11 @@ class BoundOut(ResponseModel):
     )
     year: int = Field(description="The year that it decides about: this one or the next.")
     income: int = Field(description="The most that the income may be, kopecks.")
-    law: str
-    confirmed: bool = Field(description="False: the law names no figure for that year yet; the last one is held.")
+    law: str | None = Field(description="The act that the trade press names for the figure; null: none is known here.")
+    confirmed: bool = Field(
+        description="True: the operator set it (KASSA_VAT_BOUNDS). False: as the trade press gave it for 2026, or the "
+        "last figure known, held for a later year; ask your accountant."
+    )
     percent: int = Field(description="How much of it the income has used, whole per cents.")
 
 

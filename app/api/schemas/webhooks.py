@@ -174,8 +174,8 @@ class VatReview(BaseModel):
     bound_year: int = Field(description="The year that the bound decides about: the same or the next.")
     bound: int
     percent: int = Field(description="80 or 100.")
-    law: str
-    confirmed: bool
+    law: str | None = Field(description="The act that the trade press names for the figure; null: none is known here.")
+    confirmed: bool = Field(description="False: not read in the law itself; the operator sets it by KASSA_VAT_BOUNDS.")
     message: str
     message_ru: str
     who: str

@@ -343,6 +343,13 @@ def test_a_buyer_without_contact(make_event: Make, make_line: Make, make_setting
     assert only(plan_sale(by_phone, make_settings(), today)).customer == Customer(phone="+79990000000")
 
 
+def test_who_the_buyer_is_stays_with_the_receipt(
+    make_event: Make, make_line: Make, make_settings: Make, today: date
+) -> None:
+    buyer = Customer("a@example.org", None, "Анна", None, date(1990, 5, 17), "643", "21", "4510 000000", "Москва")
+    assert only(plan_sale(make_event(make_line(), customer=buyer), make_settings(), today)).customer == buyer
+
+
 def test_a_name_without_a_printable_sign(make_event: Make, make_line: Make, make_settings: Make, today: date) -> None:
     assert gaps(plan_sale(make_event(make_line(name="🎉")), make_settings(), today)) == [("name", "#/items/0/name")]
 

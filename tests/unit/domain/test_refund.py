@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.domain.basket import Reason
 from app.domain.event import EventPayment, EventType
 from app.domain.ffd import (
     AgentType,
@@ -175,7 +176,12 @@ def test_two_lines_of_one_name_and_different_price_are_two(
 
 def test_a_discount_of_the_refund_is_spread(worked: Receipt, make_refund: Make, make_line: Make) -> None:
     event = make_refund(make_line(1326_91, name="B"), amount=1000_00, discount=326_91)
-    assert lines(only(refund_receipt(event, worked, (), TODAY))) == [("B", "1", 1000_00)]
+    plan = refund_receipt(event, worked, (), TODAY)
+    assert lines(only(plan)) == [("B", "1", 1000_00)]
+    assert isinstance(plan, Planned)
+    (told,) = plan.adjustments
+    assert (told.line, told.name, told.full, told.amount, told.items) == (0, "B", 1326_91, 1000_00, (0,))
+    assert [(one.reason, one.amount) for one in told.taken] == [(Reason.DISCOUNT, 326_91)]
 
 
 def test_everything_stays_as_it_was_sold(make_receipt: Make, make_item: Make, make_refund: Make) -> None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from app.domain.carriage import OPTIONAL
 from app.domain.errors import Finding
 from app.domain.ffd import (
     AgentType,
@@ -21,12 +22,23 @@ from app.domain.ffd import (
 )
 from app.domain.inn import inn_valid
 from app.domain.limits import DriverLimits
-from app.domain.receipt import Agent, CorrectionBasis, Customer, MarkingCode, Payment, Receipt
+from app.domain.receipt import (
+    Agent,
+    CorrectionBasis,
+    Customer,
+    MarkingCode,
+    OperatingProp,
+    Payment,
+    Receipt,
+    SectoralProp,
+)
 from app.domain.rules import findings
+from app.domain.rules_marking import check_digit
 from app.domain.vat import VatRate
 
 Make = Callable[..., Any]
 CODE = "010460043993125621JgXJ5.T\x1d8005112000"
+NOON = datetime(2026, 11, 23, 9, tzinfo=UTC)
 SUPPLIER: dict[str, Any] = {
     "supplier_inn": "7702203276",
     "supplier_name": 'ООО "Поставщик"',
@@ -364,3 +376,111 @@ def test_no_finding_repeats_the_buyers_contact(make_receipt: Make, make_item: Ma
 )
 def test_check_digits_of_an_inn(inn: str, right: bool) -> None:
     assert inn_valid(inn) is right
+
+
+PROP = SectoralProp("030", date(2023, 11, 21), "1944", "UUID=1&Time=2")
+PERSON = Customer(
+    "a@example.org",
+    birth_date=date(1990, 5, 17),
+    citizenship="643",
+    document_code="21",
+    document_data="4510 000000",
+    address="Москва",
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"customer": PERSON}, []),
+        ({"customer": replace(PERSON, citizenship="RU")}, [("country_code", "#/customer/citizenship")]),
+        ({"customer": replace(PERSON, document_code="1")}, [("document_code", "#/customer/document_code")]),
+        ({"customer": replace(PERSON, document_data=None)}, [("document_incomplete", "#/customer/document_data")]),
+        ({"customer": replace(PERSON, address="я" * 257)}, [("text_length", "#/customer/address")]),
+        ({"sectoral_props": (PROP,)}, []),
+        (
+            {"sectoral_props": (replace(PROP, federal_id="30"),)},
+            [("sectoral_federal_id", "#/sectoral_props/0/federal_id")],
+        ),
+        ({"sectoral_props": (replace(PROP, number="1" * 33),)}, [("text_length", "#/sectoral_props/0/number")]),
+        ({"operating_prop": OperatingProp(0, "заезд", NOON)}, []),
+        ({"operating_prop": OperatingProp(256, "заезд", NOON)}, [("operating_id", "#/operating_prop/id")]),
+        ({"operating_prop": OperatingProp(0, "я" * 65, NOON)}, [("text_length", "#/operating_prop/data")]),
+        ({"user_prop": ("Заказ", "1" * 257)}, [("text_length", "#/user_prop/value")]),
+        ({"additional_prop": "1" * 17}, [("text_length", "#/additional_prop")]),
+    ],
+)
+def test_requisites_beside_the_lines(
+    change: dict[str, Any], found: list[tuple[str, str]], make_receipt: Make, make_item: Make, today: date
+) -> None:
+    assert rules(findings(make_receipt(make_item(), **change), today)) == found
+
+
+def test_what_the_old_format_has_no_tag_for(make_receipt: Make, make_item: Make, today: date) -> None:
+    receipt = make_receipt(
+        make_item(sectoral_props=(PROP,)),
+        ffd=FfdVersion.V1_05,
+        customer=PERSON,
+        sectoral_props=(PROP,),
+        operating_prop=OperatingProp(0, "заезд", NOON),
+    )
+    found = findings(receipt, today)
+    assert {each.rule for each in found} == {"requisite_ffd"}
+    assert sorted(each.tag or 0 for each in found) == [1243, 1244, 1245, 1246, 1254, 1260, 1261, 1270]
+
+
+def test_a_provider_that_cannot_carry_a_requisite_is_known_before_anything_is_queued(
+    make_receipt: Make, make_item: Make, today: date
+) -> None:
+    item = make_item(
+        100_00,
+        marking=MarkingCode(CODE, 1, 1, 2),
+        agent=Agent(AgentType.ANOTHER, **SUPPLIER),
+        excise=1,
+        country="643",
+        declaration="1",
+        additional_props="1",
+        sectoral_props=(PROP,),
+    )
+    receipt = make_receipt(
+        item,
+        customer=replace(PERSON, name="Анна", inn="500100732259"),
+        cashier_name="Анна",
+        cashier_inn="500100732259",
+        user_prop=("Заказ", "1"),
+        additional_prop="1",
+        sectoral_props=(PROP,),
+        operating_prop=OperatingProp(0, "заезд", NOON),
+    )
+    assert findings(receipt, today) == ()
+    assert findings(receipt, today, DriverLimits(carries=OPTIONAL)) == ()
+    for tag in OPTIONAL:
+        assert [(each.rule, each.tag) for each in findings(receipt, today, DriverLimits(carries=OPTIONAL - {tag}))] == [
+            ("requisite_not_carried", tag)
+        ]
+
+
+@pytest.mark.parametrize(
+    ("marking", "found"),
+    [
+        (MarkingCode(CODE.replace("\x1d", "\\u001d"), 1), "mark_separator"),
+        (MarkingCode(CODE.replace("\x1d", "%1D"), 1), "mark_separator"),
+        (MarkingCode("01" + "04600439931257" + CODE[16:], 1), "mark_gs1"),
+        (MarkingCode(CODE, 77), "mark_state"),
+        (MarkingCode("x" * 257, 1), "mark_length"),
+        (MarkingCode(CODE, 1, 2, 2), "mark_fraction"),
+        (MarkingCode(CODE, 1, 1), "mark_fraction"),
+        (MarkingCode("04600439931256", 1), None),
+        (MarkingCode("RU-430302-AAA7582720", 1), None),
+    ],
+)
+def test_a_marking_code_that_nobody_could_check(
+    marking: MarkingCode, found: str | None, make_receipt: Make, make_item: Make, today: date
+) -> None:
+    told = [each.rule for each in findings(make_receipt(make_item(marking=marking)), today)]
+    assert told == ([] if found is None else [found])
+
+
+def test_check_digits_of_a_gtin() -> None:
+    assert check_digit("0460043993125") == 6
+    assert check_digit("400638133393") == 1

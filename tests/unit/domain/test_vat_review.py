@@ -3,7 +3,7 @@
 import pytest
 
 from app.domain.vat import VatRate
-from app.domain.vat_review import BoundKind, bound_of, parse_bounds, reached, standings
+from app.domain.vat_review import BOUNDS, BoundKind, bound_of, parse_bounds, reached, standings
 from app.domain.vat_settings import Regime
 
 MILLION = 100_000_000
@@ -34,7 +34,7 @@ def test_income_of_2026_against_20_million_of_the_year_and_15_of_the_next(
 def test_income_of_other_years() -> None:
     assert shares(20 * MILLION, 2025) == [(2026, 80), (2026, 100)]
     assert shares(8 * MILLION, 2027) == [(2028, 80)]
-    # Beyond 2028 the law names no figure: the last one is held, and says so.
+    # Beyond 2028 no figure is known: the last one is held, and says so.
     assert shares(8 * MILLION, 2030) == [(2030, 80)]
     assert not bound_of(BoundKind.EXEMPT, 2030).confirmed
     with pytest.raises(ValueError, match="2025"):
@@ -57,6 +57,20 @@ def test_bounds_of_the_other_answers(regime: Regime, rate: VatRate, bound: int) 
 def test_nobody_is_told_where_no_income_changes_the_rate() -> None:
     assert shares(10**14, rate=VatRate.VAT22) == []
     assert shares(10**14, regime=Regime.OTHER) == []
+
+
+def test_no_built_in_figure_claims_more_than_its_source() -> None:
+    """None was read in the law itself; one law is named for them, by the press, and only for the exemption."""
+    assert not any(one.confirmed for one in BOUNDS)
+    assert {(one.kind, one.law) for one in BOUNDS} == {
+        (BoundKind.EXEMPT, "law 425-ФЗ"),
+        (BoundKind.FIVE, None),
+        (BoundKind.SEVEN, None),
+        (BoundKind.AUSN, None),
+    }
+    for one in BOUNDS:
+        own = bound_of(one.kind, one.year, {(one.kind, one.year): one.income + 1})
+        assert (own.income, own.law, own.confirmed) == (one.income + 1, None, True)
 
 
 def test_the_operator_sets_a_figure() -> None:
