@@ -74,7 +74,7 @@ def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
 
 
 def is_group(path: tuple[str, ...]) -> bool:
-    return path in ((), ("merchant",), ("kassa",), ("source",), ("nomenclature",), ("key",))
+    return path in ((), ("merchant",), ("kassa",), ("source",), ("nomenclature",), ("key",), ("privacy",))
 
 
 ALL = list(commands(typer.main.get_command(app)))
@@ -82,7 +82,8 @@ ALL = list(commands(typer.main.get_command(app)))
 
 def test_all_commands_of_the_design_are_there() -> None:
     wanted = (
-        "up demo api worker migrate simulator doctor openapi docs prune restored merchant key kassa source nomenclature"
+        "up demo api worker migrate simulator doctor openapi docs prune restored privacy "
+        "merchant key kassa source nomenclature"
     )
     assert {path[0] for path in ALL if path} == set(wanted.split())
     assert {("key", name) for name in ("generate", "create", "list", "revoke", "rotate-secrets")} <= set(ALL)

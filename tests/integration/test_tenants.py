@@ -145,7 +145,6 @@ async def test_searching_for_what_both_have_finds_ones_own(town: Town) -> None:
         assert all(one["id"].removeprefix("rcpt_") in own for one in shown), name
 
 
-@both_walls
 async def test_the_same_names_and_keys_are_each_ones_own(town: Town) -> None:
     """Same external ids, settlement keys and idempotency keys, and yet nothing of the two is one thing."""
     assert not set(town.mine.first) & set(town.other.first)

@@ -68,6 +68,8 @@ BODIES: dict[str, Any] = {
     },
     "createEvent": {**SALE, "external_id": "p-9", "settlement_key": None},
     "createKassa": KASSA,
+    "createNomenclatureRule": {"match": {"text": "Абонемент на лето"}, "fill": {"vat": "none"}},
+    "updateNomenclatureRule": {"priority": 1},
     "createMerchant": {"name": "Кружок", "inn": INN},
     "createReceipt": BY_HAND,
     "createSource": {
@@ -87,6 +89,7 @@ BODIES: dict[str, Any] = {
     "updateBranch": {"name": "X"},
     "updateKassa": {"name": "X"},
     "updateMerchant": {"name": "X"},
+    "replaceVat": {"rates": [{"from": "2026-01-01", "vat": "none"}]},
     "updateSource": {"name": "X"},
     "updateWebhookEndpoint": {"description": "X"},
 }
@@ -102,6 +105,12 @@ NAMED_BY_TEXT = {
 
 ABOUT = {"createCorrection": ("receipt", "rcpt")}
 """Operations whose body names the thing that they are about, and not their path: (member, prefix)."""
+
+SEEN = {"updateNomenclatureRule": '"1"'}
+"""What If-Match has to name, so that the request comes as far as its body."""
+
+FILES = {"importNomenclature": "text;vat\nАбонемент на год;none\n"}
+"""Bodies that are CSV."""
 
 A_POSITION = {("changeReceipts", "after")}
 """An id that is only a place in an order: anybody's may be given, and tells nothing."""
@@ -174,6 +183,7 @@ async def seed(world: World, http: httpx.AsyncClient, merchant: str) -> Shop:
     source = await shop.post("/v1/sources", {**BODIES["createSource"], "credentials": secret})
     endpoint = await shop.post("/v1/webhook-endpoints", {"url": "http://127.0.0.1:9/hook", "types": ["receipt.*"]})
     key = await shop.post("/v1/api-keys", {"scopes": ["events:read"]})
+    rule = await shop.post("/v1/nomenclature", {"match": {"text": "Абонемент"}, "fill": {"vat": "none"}})
 
     event = await shop.post("/v1/events", SALE)
     await shop.post("/v1/events", {**SALE, "external_id": "p-2", "settlement_key": "s-2", "customer": None})
@@ -184,6 +194,7 @@ async def seed(world: World, http: httpx.AsyncClient, merchant: str) -> Shop:
     signed = base64.b64encode(hmac.digest(b"hmac-secret", body, "sha256")).decode()
     heard = await http.post(f"/in/{source['id']}/pay", content=body, headers={"Content-HMAC": signed})
     assert heard.json() == {"code": 0}
+    await by_its_crm(world, shop.id, parse("src", source["id"]), event)
 
     shop.first = [event["id"], *(one["id"] for one in by_hand)]
     shop.things = {
@@ -193,10 +204,43 @@ async def seed(world: World, http: httpx.AsyncClient, merchant: str) -> Shop:
         "src": source["id"],
         "whe": endpoint["id"],
         "key": key["id"],
+        "nom": rule["id"],
         "evt": event["id"],
         "rcpt": event["receipts"][0]["id"],
     }
     return shop
+
+
+async def by_its_crm(world: World, merchant_id: UUID, source_id: UUID, event: dict[str, Any]) -> None:
+    """What no acquirer brings about: a result that a CRM is told, and an alarm about a payment that it changed."""
+    values = {
+        "m": merchant_id,
+        "s": source_id,
+        "e": parse("evt", event["id"]),
+        "r": parse("rcpt", event["receipts"][0]["id"]),
+    }
+    async with world.runtime.database.pipeline() as tx:
+        await tx.execute(
+            text(
+                "INSERT INTO crm_reports (id, merchant_id, source_id, receipt_id, event_id, version, status) "
+                "VALUES (kassa_uuid7(), :m, :s, :r, :e, 1, 'held')"
+            ),
+            values,
+        )
+        await tx.execute(
+            text(
+                "INSERT INTO alarms (id, merchant_id, source_id, type, external_id, code, event_id, reason, reason_ru) "
+                "VALUES (kassa_uuid7(), :m, :s, 'payment.succeeded', 'p-1', 'deleted', :e, 'Deleted', 'Удалён')"
+            ),
+            values,
+        )
+        await tx.execute(
+            text(
+                "INSERT INTO vat_reviews (merchant_id, year, kind, bound_year, percent, income, bound) "
+                "VALUES (:m, 2026, 'usn_exempt', 2026, 80, 8, 10)"
+            ),
+            values,
+        )
 
 
 @asynccontextmanager
@@ -239,6 +283,15 @@ async def open_town(database_url: str, tmp_path: Path) -> AsyncIterator[Town]:
 def body_of(operation: str) -> Any:
     """A copy of its own for one request."""
     return json.loads(json.dumps(BODIES.get(operation)))
+
+
+def put_body(asked: dict[str, Any], operation: str, body: Any) -> None:
+    """Into a request: JSON, or the CSV that the operation takes."""
+    if operation in FILES:
+        asked["content"] = FILES[operation].encode()
+        asked["headers"]["Content-Type"] = "text/csv"
+    elif body is not None:
+        asked["json"] = body
 
 
 @dataclass(frozen=True)
@@ -306,7 +359,8 @@ def request(place: Place, shop: Shop, given: str) -> dict[str, Any]:
     for name, prefix in place.in_path.items():
         chosen = (place.part, place.name) == ("path", name)
         path = path.replace(f"{{{name}}}", given if chosen else shop.things[prefix])
-    asked: dict[str, Any] = {"method": place.method, "url": path, "headers": {"If-Match": '"0"'}}
+    asked: dict[str, Any] = {"method": place.method, "url": path, "headers": {}}
+    asked["headers"]["If-Match"] = SEEN.get(place.operation, '"0"')
     asked["headers"]["Idempotency-Key"] = f"{place.operation}-{given}"
     body = body_of(place.operation)
     if place.part == "query":
@@ -321,8 +375,7 @@ def request(place: Place, shop: Shop, given: str) -> dict[str, Any]:
         body = {"message_id": given}
     if place.operation == "createEvent":
         body["external_id"] = f"p-{given}"
-    if body is not None:
-        asked["json"] = body
+    put_body(asked, place.operation, body)
     return asked
 
 
