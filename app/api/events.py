@@ -136,13 +136,6 @@ _CREATED: dict[int | str, dict[str, Any]] = {
     202: {
         "description": "Stored; its receipts are on their way.",
         "headers": {"Location": {"description": "Where the event is read.", "schema": {"type": "string"}}},
-        "links": {
-            "getEvent": {"operationId": "getEvent", "parameters": {"event_id": "$response.body#/id"}},
-            "getReceipt": {
-                "operationId": "getReceipt",
-                "parameters": {"receipt_id": "$response.body#/receipts/0/id"},
-            },
-        },
     },
 }
 _PAYMENT = {
