@@ -31,7 +31,12 @@ def create_app(
     """
     around = [
         Middleware(Observe, metrics=metrics or Metrics()),
-        Middleware(LimitBody, api_bytes=settings.api_body_limit, inbound_bytes=settings.inbound_body_limit),
+        Middleware(
+            LimitBody,
+            api_bytes=settings.api_body_limit,
+            inbound_bytes=settings.inbound_body_limit,
+            seconds=settings.body_seconds,
+        ),
         Middleware(Authenticate, rate=RateLimit(settings.rate_limit_per_minute)),
     ]
     app = Application(

@@ -68,6 +68,7 @@ class Settings(BaseSettings):
 
     api_body_limit: int = 256 * 1024
     inbound_body_limit: int = 1024 * 1024
+    body_seconds: Seconds = 30.0
     intake_queue: Annotated[int, Field(ge=1)] = 4096
     rate_limit_per_minute: Annotated[int, Field(ge=0)] = 0
 

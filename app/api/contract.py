@@ -79,7 +79,7 @@ _EVERYWHERE = documented(
     "internal-error",
     "service-unavailable",
 )
-_WITH_BODY = documented("malformed-json", "payload-too-large", "unsupported-media-type")
+_WITH_BODY = documented("malformed-json", "request-timeout", "payload-too-large", "unsupported-media-type")
 _WITH_PATH = documented("not-found")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from app.cli import app as commands
+from app.cli.root import app as commands
 from app.infra.metrics import Metrics
 from app.queue.jobs import JobKind
 from app.settings import Settings
