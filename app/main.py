@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from app import __version__
-from app.api import events, problems, routes
+from app.api import events, health, problems, routes
 from app.api.contract import Application
 from app.api.middleware import Authenticate, LimitBody, Observe, RateLimit
 from app.infra.metrics import Metrics
@@ -54,6 +54,14 @@ def create_app(
     app.short_cut(events.HOT, around)
     problems.install(app)
     routes.include(app)
+    return app
+
+
+def create_watch(services: Services) -> FastAPI:
+    """Only what orchestrators and Prometheus ask: for a process that serves no API."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.services = services
+    app.include_router(health.router)
     return app
 
 

@@ -164,7 +164,10 @@ def test_every_setting_that_is_named_exists() -> None:
 
 def test_probes_ask_what_they_mean() -> None:
     """Liveness never asks the database: its outage must not restart every pod."""
-    (api,) = (one for one in containers() if one["name"] == "api")
+    api, worker = (next(one for one in containers() if one["name"] == name) for name in ("api", "worker"))
+    assert worker["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "watch"}
+    (config,) = of_kind("ConfigMap")
+    assert worker["ports"] == [{"name": "watch", "containerPort": int(config["data"]["KASSA_WORKER_PORT"])}]
     assert api["livenessProbe"]["httpGet"]["path"] == "/livez"
     assert api["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert {port["name"] for port in api["ports"]} == {"http"}
