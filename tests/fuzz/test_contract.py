@@ -98,11 +98,12 @@ async def test_the_api_is_what_it_says(database_url: str, tmp_path: Path, monkey
 
         auth, config, reports = tmp_path / "auth.json", tmp_path / "schemathesis.toml", tmp_path / "reports"
         headers = {name: [{"name": "Authorization", "value": f"Bearer {text}"}] for name, text in texts.items()}
+        (tmp_path / "openapi.json").write_text(json.dumps(app.openapi()))
         auth.write_text(json.dumps({"auth": [{"name": n, "fixedHeaders": h} for n, h in headers.items()]}))
         config.write_text(CONFIG.format(seed=SEED, examples=EXAMPLES, auth=auth))
         fuzzer = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "--no-color",
-            "run", f"{url}/openapi.json", "--checks", "all", "--report", "ndjson", "--report-dir", str(reports),
+            "run", "openapi.json", "--url", url, "--checks", "all", "--report", "ndjson", "--report-dir", str(reports),
             cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         try:

@@ -105,7 +105,7 @@ async def test_forged_notices_fill_neither_tables_nor_logs(world: World, url: st
 
     before = await rows()
     with structlog.testing.capture_logs() as lines:
-        async with httpx.AsyncClient(base_url=url) as http, asyncio.TaskGroup() as flood:
+        async with httpx.AsyncClient(base_url=url, timeout=60) as http, asyncio.TaskGroup() as flood:
 
             async def forge() -> None:
                 for number in range(25):
@@ -128,7 +128,7 @@ async def test_what_was_not_told_is_counted_when_it_is_told_again(
     source = await acquirer(world)
     monkeypatch.setattr("app.services.inbound._QUIET_SECONDS", 3600.0)
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(httpx.AsyncClient(base_url=url))
+        http = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=60))
         lines = stack.enter_context(structlog.testing.capture_logs())
         for _ in range(3):
             await http.post(f"/in/{source}/pay", content=b"x")

@@ -17,6 +17,7 @@ from app.infra.ids import public
 from app.main import create_app
 from app.services.customers import open_event
 from app.services.privacy import Erased, Privacy
+from app.services.sources import NewSource
 from tests.support import rows
 from tests.support.world import World, open_world
 
@@ -108,17 +109,15 @@ async def test_what_is_not_finished_keeps_its_buyer_until_it_is(world: World) ->
 async def test_raw_notices_about_the_buyer_go_however_they_spell_him(world: World) -> None:
     app = create_app(world.runtime.services, world.runtime.settings, metrics=world.runtime.metrics)
     pair = {"public_id": "pk", "api_secret": "hmac-secret"}
+    new = NewSource("cloudpayments", "Эквайринг", pair, {}, {}, acquirer_fiscalizes=False)
+    made = await world.runtime.services.sources.create("test", world.merchant_id, new)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="https://kassa.example.org") as http:
-        admin = {"Authorization": f"Bearer {await world.runtime.services.access.ensure_admin_key()}"}
-        body = {"kind": "cloudpayments", "name": "Эквайринг", "credentials": pair, "acquirer_fiscalizes": False}
-        named = {"merchant_id": public("mer", world.merchant_id)}
-        made = await http.post("/v1/sources", json={**body, **named}, headers=admin)
-        assert made.status_code == 201, made.text
         for number, contact in enumerate(({"Email": EMAIL}, {"AccountId": "8 (999) 000-11-33"}, {"Email": "b@b.ru"})):
             told = {"TransactionId": 700 + number, "Amount": "50.00", "Currency": "RUB", "Status": "Declined"}
             raw = urlencode({**told, "OperationType": "Payment", **contact}).encode()
             signed = base64.b64encode(hmac.digest(b"hmac-secret", raw, "sha256")).decode()
-            heard = await http.post(f"/in/{made.json()['id']}/pay", content=raw, headers={"Content-HMAC": signed})
+            path = f"/in/{public('src', made.source.id)}/pay"
+            heard = await http.post(path, content=raw, headers={"Content-HMAC": signed})
             assert heard.json() == {"code": 0}
     async with world.working():
         await world.idle()

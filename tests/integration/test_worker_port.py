@@ -3,8 +3,6 @@
 import socket
 from pathlib import Path
 
-import httpx
-
 from tests.support.processes import worker
 from tests.support.world import open_world
 

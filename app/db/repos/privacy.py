@@ -39,7 +39,7 @@ ORDER BY r.id LIMIT :limit FOR UPDATE OF r
 _EVENTS = text(f"""
 SELECT e.id, e.payload AS blob FROM events e
 WHERE e.merchant_id = :merchant AND (e.id = ANY(:ids) OR e.linked_to = ANY(:ids))
-  AND e.status NOT IN ('received', 'held')
+  AND e.status <> 'received' AND (e.status <> 'held' OR EXISTS (SELECT 1 FROM receipts r WHERE r.event_id = e.id))
   AND NOT EXISTS (SELECT 1 FROM receipts r WHERE r.event_id = e.id AND r.status NOT IN {FINAL})
 ORDER BY e.id FOR UPDATE OF e
 """).bindparams(bindparam("ids", type_=ARRAY(Uuid)))
