@@ -54,6 +54,8 @@ def create_app(
     app.short_cut(events.HOT, around)
     problems.install(app)
     routes.include(app)
+    for path, methods in routes.shadowed(app).items():
+        app.short_cut(problems.other_methods(path, methods), around)
     return app
 
 

@@ -154,6 +154,10 @@ def _tell_problems(operation: dict[str, Any]) -> None:
     general = dict(_EVERYWHERE)
     if "requestBody" in operation:
         general |= _WITH_BODY
+    for parameter in operation.get("parameters", ()):
+        # The framework would answer 422 where it is missing; we answer 428, and it is needed all the same.
+        if parameter["name"] == "If-Match":
+            parameter |= {"required": True, "schema": {"type": "string"}}
     # An admin key names a merchant in the query, so a list too may not be there.
     if "path" in places or any(parameter["name"] == "merchant_id" for parameter in operation.get("parameters", ())):
         general |= _WITH_PATH

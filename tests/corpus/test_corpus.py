@@ -200,9 +200,9 @@ async def of_inbound(lab: Lab, case: Case, source: str) -> list[Any]:
     }
     sign = case["sign"]
     signed = base64.b64encode(signs[sign]()).decode() if sign in signs else sign
-    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    headers = {b"Content-Type": b"application/x-www-form-urlencoded"}
     if signed is not None:
-        headers["Content-HMAC"] = signed.encode().decode("latin-1")
+        headers[b"Content-HMAC"] = signed.encode()
     path = f"/in/{case.get('source', source)}/{case.get('part', 'pay')}"
 
     async def post() -> httpx.Response:

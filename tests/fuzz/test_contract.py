@@ -43,8 +43,23 @@ peers = ["first merchant", "second merchant"]
 
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", "401", "403", "404", "409", "412", "422", "429"]
+
+[checks.negative_data_rejection]
+expected-statuses = ["400", "401", "403", "404", "405", "406", "409", "412", "413", "415", "422", "428", "429"]
+
+[checks.missing_required_header]
+expected-statuses = ["400", "401", "403", "404", "415", "422", "428"]
+
+[[operations]]
+include-method = "GET"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "422", "429"]
+
+[[operations]]
+include-operation-id = ["createReceipt", "createCorrection"]
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "403", "404", "409", "422", "429"]
 """
-"""A request may fit the schema and still break a rule between its members (sums, formats): that is a 422."""
+"""A request may fit the schema and still break a rule between its members (sums, formats): that is a 422. What a schema
+cannot say either: a cursor was given out by us (400), a key is needed unless the request is only tried (400)."""
 
 
 async def keys_of(world: World, url_of_register: str) -> tuple[dict[str, str], set[UUID]]:

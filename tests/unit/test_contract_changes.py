@@ -311,14 +311,13 @@ def test_our_own_contract_breaks_nothing_against_itself() -> None:
 
 
 def test_no_member_of_our_own_contract_can_go_unnoticed() -> None:
-    """Each schema that a request or an answer uses loses its members once."""
+    """Each member of each schema that a request or an answer uses is taken away once."""
     document = openapi_document()
     new = copy.deepcopy(document)
     for name, told in new["components"]["schemas"].items():
-        if not (members := told.pop("properties", {})):
-            continue
-        found = breaking_changes(document, new)
-        for member in members:
+        for member in list(told.get("properties", {})):
+            schema = told["properties"].pop(member)
+            found = breaking_changes(document, new)
             assert any(f"{member}`" in one for one in found), f"{name}.{member}: {found}"
-        told["properties"] = members
+            told["properties"][member] = schema
     assert breaking_changes(document, new) == []
