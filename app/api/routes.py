@@ -54,7 +54,8 @@ def shadowed(app: FastAPI) -> dict[str, set[str]]:
     """Paths that a path with an id would match as well, such as `/v1/receipts/bulk`, with the methods of their own."""
     known: dict[str, set[str]] = {}
     for context in iter_route_contexts(app.routes):
-        known.setdefault(context.path, set()).update(context.methods or ())
+        if context.path is not None:
+            known.setdefault(context.path, set()).update(context.methods or ())
     patterns = [re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path)) for path in known if "{" in path]
     return {path: known[path] for path in known if "{" not in path and any(one.fullmatch(path) for one in patterns)}
 
