@@ -14,6 +14,7 @@ import pytest
 import structlog
 from sqlalchemy import text
 
+from app.cli.heads import BoundedHeads
 from app.db.tables import metadata
 from app.infra.ids import public
 from app.main import create_app
@@ -91,6 +92,67 @@ async def test_without_a_key_the_body_is_not_even_begun(world: World, url: str) 
         assert (await asyncio.wait_for(reader.readline(), 20)).split()[1] == b"401"
     finally:
         writer.close()
+
+
+class Impatient(BoundedHeads):
+    seconds = SLOW
+
+
+async def test_a_head_without_end_is_not_kept(world: World) -> None:
+    app = create_app(world.runtime.services, world.runtime.settings, metrics=world.runtime.metrics)
+    async with serve(app, http=BoundedHeads) as url:
+        host, _, port = url.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        sent = 0
+        try:
+            writer.write(b"GET /livez HTTP/1.1\r\nHost: k\r\nX-Endless: ")
+            while sent < 64 * 1024 * 1024 and not reader.at_eof():
+                writer.write(b"x" * 65_536)
+                await writer.drain()
+                sent += 65_536
+            told = await asyncio.wait_for(reader.read(), 20)
+        except ConnectionError:
+            # It was ended while we wrote; whether the answer came first is the network's affair.
+            told = b"HTTP/1.1 400 "
+        finally:
+            writer.close()
+    assert told.startswith(b"HTTP/1.1 400 ")
+    assert sent < 32 * 1024 * 1024
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /li", b"GET /livez HTTP/1.1\r\nHost: k\r\nX-A: b\r\n"])
+async def test_a_head_that_does_not_come_is_not_waited_for(world: World, begun: bytes) -> None:
+    app = create_app(world.runtime.services, world.runtime.settings, metrics=world.runtime.metrics)
+    async with serve(app, http=Impatient) as url:
+        host, _, port = url.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        try:
+            writer.write(begun)
+            assert await asyncio.wait_for(reader.read(), 20) == b""
+        finally:
+            writer.close()
+
+
+async def test_a_connection_in_use_is_not_ended(world: World) -> None:
+    """The time is that of one head, not of a connection."""
+    app = create_app(world.runtime.services, world.runtime.settings, metrics=world.runtime.metrics)
+    async with serve(app, http=Impatient) as url:
+        host, _, port = url.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        loop = asyncio.get_running_loop()
+        begun, answers = loop.time(), 0
+        try:
+            while loop.time() < begun + 3 * SLOW:
+                for part in (b"GET /livez HTTP/1.1\r\n", b"Host: kassa.example.org\r\n\r\n"):
+                    writer.write(part)
+                    await writer.drain()
+                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+                assert head.startswith(b"HTTP/1.1 200 ")
+                await reader.readexactly(len(b'{"status":"pass"}'))
+                answers += 1
+        finally:
+            writer.close()
+    assert answers >= 2
 
 
 async def test_forged_notices_fill_neither_tables_nor_logs(world: World, url: str) -> None:
