@@ -116,6 +116,9 @@ def test_every_command_explains_itself_with_examples(path: tuple[str, ...]) -> N
             "KASSA_SECRET_KEYS: ",
         ),
         (["up", "--ready-file", "nowhere/ready.json"], {}, "--ready-file: "),
+        (["privacy", "erase"], {}, "Say who: --email, --phone or both."),
+        (["privacy", "erase", "--phone", "12"], {}, "The phone has too few or too many digits"),
+        (["privacy", "erase", "--email", "anna"], {}, "The e-mail is not an address"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence_that_names_it(
