@@ -10,16 +10,19 @@ import json
 import os
 import re
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from app.db.repos import keys
 from app.domain.errors import NotFound
 from app.main import create_app
+from app.services.principal import Principal
 from tests.support.server import serve
 from tests.support.town import KASSA, client, operations
 from tests.support.world import World, open_world
@@ -105,10 +108,37 @@ def spare(world: World, ids: set[UUID], monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(owner, method, sparing(getattr(owner, method)))
 
 
-@pytest.mark.timeout(60 + 120 * EXAMPLES)
-async def test_the_api_is_what_it_says(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@dataclass(frozen=True)
+class Target:
+    """The program as it is fuzzed: its address and the keys of those who ask."""
+
+    world: World
+    app: Any
+    url: str
+    texts: dict[str, str]
+
+    async def fuzzed(self, folder: Path, examples: int, phases: Sequence[str], *more: str) -> tuple[int | None, str]:
+        """Exit code and words of one run; `more` are options of its own."""
+        auth, config = folder / "auth.json", folder / "schemathesis.toml"
+        headers = {name: [{"name": "Authorization", "value": f"Bearer {text}"}] for name, text in self.texts.items()}
+        (folder / "openapi.json").write_text(json.dumps(self.app.openapi()))
+        auth.write_text(json.dumps({"auth": [{"name": n, "fixedHeaders": h} for n, h in headers.items()]}))
+        config.write_text(CONFIG.format(seed=SEED, examples=examples, auth=auth))
+        fuzzer = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "--no-color",
+            "run", "openapi.json", "--url", self.url, "--checks", "all", "--phases", ",".join(phases), *more,
+            cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            told, _ = await fuzzer.communicate()
+        finally:
+            if fuzzer.returncode is None:
+                fuzzer.kill()
+        return fuzzer.returncode, told.decode()
+
+
+@pytest.fixture
+async def target(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Target]:
     async with AsyncExitStack() as stack:
         world = await stack.enter_async_context(open_world(database_url, tmp_path / "data"))
         texts, ids = await keys_of(world, world.simulator_url)
@@ -116,30 +146,38 @@ async def test_the_api_is_what_it_says(
         app = create_app(world.runtime.services, world.runtime.settings, metrics=world.runtime.metrics)
         url = await stack.enter_async_context(serve(app))
         await stack.enter_async_context(world.working())
+        yield Target(world, app, url, texts)
 
-        auth, config = tmp_path / "auth.json", tmp_path / "schemathesis.toml"
-        headers = {name: [{"name": "Authorization", "value": f"Bearer {text}"}] for name, text in texts.items()}
-        (tmp_path / "openapi.json").write_text(json.dumps(app.openapi()))
-        auth.write_text(json.dumps({"auth": [{"name": n, "fixedHeaders": h} for n, h in headers.items()]}))
-        config.write_text(CONFIG.format(seed=SEED, examples=EXAMPLES, auth=auth))
-        fuzzer = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "--no-color",
-            "run", "openapi.json", "--url", url, "--checks", "all", "--phases", ",".join(PHASES),
-            cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
-        try:
-            told, _ = await fuzzer.communicate()
-        finally:
-            if fuzzer.returncode is None:
-                fuzzer.kill()
+
+@pytest.mark.timeout(60 + 120 * EXAMPLES)
+async def test_the_api_is_what_it_says(target: Target, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = await target.fuzzed(tmp_path, EXAMPLES, PHASES)
     if out := os.environ.get("KASSA_FUZZ_OUT"):
-        Path(out).write_bytes(told)  # noqa: ASYNC240 - at the end, nothing else runs
-    text = told.decode()
-    assert fuzzer.returncode == 0, text
+        Path(out).write_text(text, encoding="utf-8")  # noqa: ASYNC240 - at the end, nothing else runs
+    assert code == 0, text
     # A phase that was left out, or an operation that was not asked, would be green as well.
     summary = text.rpartition("Test Phases:")[2]
     assert re.findall(r"✅ +(\w+)", summary) == [one.title() for one in PHASES], text
-    assert f"Tested: {len(list(operations(app)))}" in text, text
+    assert f"Tested: {len(list(operations(target.app)))}" in text, text
     with capsys.disabled():
         (cases,) = re.findall(r"(\d+) generated", summary)
         print(f"\n{cases} cases in {', '.join(PHASES)}: {EXAMPLES} examples, seed {SEED}, 0 failures")
+
+
+async def test_a_merchant_who_may_read_anothers_key_is_found(
+    target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the green of two identities would prove nothing."""
+
+    async def anybodys(_: Principal, key_id: UUID) -> Any:
+        async with target.world.runtime.database.pipeline() as tx:
+            found = await keys.any_by_id(tx, key_id)
+        if found is None:
+            raise NotFound("There is no such key here.")
+        return found
+
+    monkeypatch.setattr(target.world.runtime.services.access, "read", anybodys)
+    only = [part for name in ("createApiKey", "getApiKey") for part in ("--include-operation-id", name)]
+    code, text = await target.fuzzed(tmp_path, 30, ("fuzzing", "stateful"), *only)
+    assert code == 1, text
+    assert "ST402 Object-level authorization bypass" in text, text
