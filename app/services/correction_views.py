@@ -19,6 +19,7 @@ from app.infra.ids import public
 from app.infra.page_links import PageLinks
 from app.services.catalog import MerchantSettings
 from app.services.customers import open_customer
+from app.services.receipt_rows import fiscal_of
 from app.services.sales import local_date
 from app.services.views import lines_view, receipt_view, rfc3339
 
@@ -90,7 +91,7 @@ def correction_view(
     explanation = None
     if read:
         told = [
-            Made(receipt.operation, row.correction, row.total, _fiscal(row))
+            Made(receipt.operation, row.correction, row.total, fiscal_of(row))
             for row, receipt in zip(made, read, strict=True)
         ]
         facts = _facts(settings, case, basis, read[0].ffd, read[0], wrong, told, one.differences, one.reason, other)
@@ -154,7 +155,7 @@ def _facts(
     reason: str | None,
     other: FiscalData | None,
 ) -> Letter:
-    fiscal = other if other is not None else None if wrong is None else _fiscal(wrong)
+    fiscal = other if other is not None else None if wrong is None else fiscal_of(wrong)
     printed = None
     day: date = basis.corrected_date
     if wrong is not None and fiscal is not None:
@@ -195,7 +196,3 @@ def _read_basis(stored: Json) -> CorrectionBasis:
     return CorrectionBasis(
         CorrectionKind.parse(stored["kind"]), date.fromisoformat(stored["corrected_date"]), stored["document_number"]
     )
-
-
-def _fiscal(row: ReceiptRow) -> FiscalData | None:
-    return None if row.fiscal is None else fiscal_from_json({n: v for n, v in row.fiscal.items() if n != "qr"})

@@ -15,7 +15,7 @@ from app.db.repos.corrections import CorrectionRow, NewCorrectionEvent
 from app.db.repos.receipts import ReceiptRow
 from app.db.repos.settings import KassaRow
 from app.db.unit_of_work import Database, Tx, database_now
-from app.domain.codec import event_to_json, fiscal_from_json, fiscal_to_json
+from app.domain.codec import event_to_json, fiscal_to_json
 from app.domain.correction import Asked, Case, CorrectionPlan, Printed, carried, plan_correction
 from app.domain.correction_letter import differences
 from app.domain.errors import Conflict, NotFound
@@ -23,7 +23,7 @@ from app.domain.event import EventPayment, EventStatus, EventType, PaymentEvent
 from app.domain.ffd import FfdVersion, Operation
 from app.domain.identity import fingerprint
 from app.domain.lifecycle import Status
-from app.domain.receipt import CorrectionBasis, FiscalData, Receipt
+from app.domain.receipt import CorrectionBasis, Receipt
 from app.infra.ids import new_id, public
 from app.ports.kassa import KassaDriver
 from app.ports.registry import Registry
@@ -38,7 +38,7 @@ from app.services.intake import Intake
 from app.services.missing_receipts import made_plan, means_of
 from app.services.plan import Planner
 from app.services.principal import Principal
-from app.services.receipt_rows import blank_row, filled_row
+from app.services.receipt_rows import blank_row, filled_row, fiscal_of
 from app.services.sales import local_date
 
 _NOON = time(12)
@@ -174,7 +174,7 @@ class Corrections:
         before = self._planner.document(row)
         if kassa.id != row.kassa_id:
             before = replace(before, place=kassa.place, timezone=kassa.timezone, internet=kassa.internet)
-        fiscal = ask.other_document or _fiscal(row)
+        fiscal = ask.other_document or fiscal_of(row)
         moment = row.due_at or row.created_at if fiscal is None else fiscal.fiscalized_at
         day = local_date(moment, before.timezone)
         basis = CorrectionBasis(ask.kind, ask.corrected_date or day, ask.document_number)
@@ -269,7 +269,3 @@ class Corrections:
             )
         await self._planner.recount_and_advance(tx, chain.id, settings)
         return one.id
-
-
-def _fiscal(row: ReceiptRow) -> FiscalData | None:
-    return None if row.fiscal is None else fiscal_from_json({n: v for n, v in row.fiscal.items() if n != "qr"})

@@ -8,17 +8,18 @@ from app.db.repos import receipts
 from app.db.repos import settings as settings_repo
 from app.db.repos.receipts import ReceiptRow
 from app.db.unit_of_work import Database, Tx
-from app.domain.codec import fiscal_from_json, receipt_from_json
+from app.domain.codec import receipt_from_json
 from app.domain.errors import NotFound, Severity
 from app.domain.ffd import Operation
 from app.domain.lifecycle import Status
-from app.domain.receipt import Customer, FiscalData
+from app.domain.receipt import Customer
 from app.domain.receipt_page import Failure, Page, Related, Seller, buyer_page, promise, receipt_page
 from app.infra.crypto import SecretBox
 from app.infra.metrics import Metrics
 from app.infra.page_links import PageLinks
 from app.services.adjustment_notes import adjustment_notes
 from app.services.customers import open_customer, shown_customer
+from app.services.receipt_rows import fiscal_of
 from app.services.views import adjustments_of, remarks_of
 
 _ORIGINS = {
@@ -52,7 +53,7 @@ class ReceiptPages:
             document,
             seller,
             status,
-            fiscal=_fiscal(row),
+            fiscal=fiscal_of(row),
             qr=_qr(row),
             failure=failure,
             related=related,
@@ -78,7 +79,7 @@ class ReceiptPages:
             document,
             seller,
             Status(row.status),
-            fiscal=_fiscal(row),
+            fiscal=fiscal_of(row),
             qr=_qr(row),
             related=related,
             notes=adjustment_notes(adjustments_of(row)),
@@ -112,10 +113,6 @@ class ReceiptPages:
 
     def _buyer(self, row: ReceiptRow, masked: bool) -> Customer:
         return shown_customer(open_customer(self._box, row.merchant_id, row.id, row.customer), masked=masked)
-
-
-def _fiscal(row: ReceiptRow) -> FiscalData | None:
-    return None if row.fiscal is None else fiscal_from_json({n: v for n, v in row.fiscal.items() if n != "qr"})
 
 
 def _qr(row: ReceiptRow) -> str | None:

@@ -1,23 +1,17 @@
 """The README's code runs as it stands: the client in Python, the same in curl, and the set-up of an empty start."""
 
-import asyncio
-import json
-import os
 import re
 import shutil
-import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from fastapi import FastAPI, Request, Response
 
+from tests.support.reader import TOOLS, run, running
 from tests.support.server import serve
 
 README = Path(__file__).parents[2] / "README.md"
-TOOLS = ("curl", "jq", "openssl", "base64", "od")
 
 
 def block(name: str) -> str:
@@ -25,43 +19,6 @@ def block(name: str) -> str:
     found = re.search(rf"<!-- test: {name} -->\n```\w+\n(.*?)```", README.read_text(), re.DOTALL)
     assert found is not None, f"the README has no block {name}"
     return found[1]
-
-
-@asynccontextmanager
-async def running(tmp_path: Path, *options: str, **environment: str) -> AsyncIterator[dict[str, str]]:
-    """`crm-kassa up` with these options, as the README starts it; yields its ready file."""
-    ready = tmp_path / "ready.json"
-    child = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "app", "up", "--port", "0", "--data-dir", str(tmp_path / "data"), "--ready-file", str(ready)),
-        *options,
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), **environment},
-        stdout=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        async with asyncio.timeout(60):
-            while not ready.exists():
-                assert child.returncode is None, f"up ended with {child.returncode}"
-                await asyncio.sleep(0.05)
-        yield json.loads(ready.read_text())
-    finally:
-        if child.returncode is None:
-            child.send_signal(signal.SIGTERM)
-        assert await child.wait() == 0
-
-
-async def run(*command: str, **environment: str) -> str:
-    """What the command prints; fails with its words when it fails."""
-    child = await asyncio.create_subprocess_exec(
-        *command,
-        env={"PATH": os.environ["PATH"], **environment},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(60):
-        out, err = await child.communicate()
-    assert child.returncode == 0, f"{out.decode()}\n{err.decode()}"
-    return out.decode()
 
 
 async def test_the_client_in_python(tmp_path: Path) -> None:
