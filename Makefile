@@ -36,8 +36,9 @@ test: setup ## Run all tests (no server to start by hand)
 	@$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 
 .PHONY: test-long
-test-long: setup ## A million random baskets, each right to the kopeck; KASSA_BASKETS=1000000
+test-long: setup ## A million random baskets, then the API fuzzed; KASSA_BASKETS=1000000 KASSA_FUZZ_EXAMPLES=500
 	@$(BIN)/python -m tests.baskets.run $(ARGS)
+	@KASSA_FUZZ_EXAMPLES=$${KASSA_FUZZ_EXAMPLES:-500} KASSA_FUZZ_SEED=$${KASSA_FUZZ_SEED:-$$(date +%s)} $(BIN)/pytest tests/fuzz -q
 
 .PHONY: check
 check: setup lint types imports openapi-check test chaos ## Everything that CI runs

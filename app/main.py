@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from app import __version__
-from app.api import events, problems, routes
+from app.api import events, health, problems, routes
 from app.api.contract import Application
 from app.api.middleware import Authenticate, LimitBody, Observe, RateLimit
 from app.infra.metrics import Metrics
@@ -31,7 +31,12 @@ def create_app(
     """
     around = [
         Middleware(Observe, metrics=metrics or Metrics()),
-        Middleware(LimitBody, api_bytes=settings.api_body_limit, inbound_bytes=settings.inbound_body_limit),
+        Middleware(
+            LimitBody,
+            api_bytes=settings.api_body_limit,
+            inbound_bytes=settings.inbound_body_limit,
+            seconds=settings.body_seconds,
+        ),
         Middleware(Authenticate, rate=RateLimit(settings.rate_limit_per_minute)),
     ]
     app = Application(
@@ -49,6 +54,16 @@ def create_app(
     app.short_cut(events.HOT, around)
     problems.install(app)
     routes.include(app)
+    for path, methods in routes.shadowed(app).items():
+        app.short_cut(problems.other_methods(path, methods), around)
+    return app
+
+
+def create_watch(services: Services) -> FastAPI:
+    """Only what orchestrators and Prometheus ask: for a process that serves no API."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.services = services
+    app.include_router(health.router)
     return app
 
 

@@ -31,6 +31,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     db_pool_size: Annotated[int, Field(ge=2, le=200)] = 20
+    worker_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     worker_slots: Annotated[int, Field(ge=1, le=2000)] = 200
     worker_poll_seconds: Seconds = 1.0
     lease_seconds: Seconds = 120.0
@@ -68,6 +69,7 @@ class Settings(BaseSettings):
 
     api_body_limit: int = 256 * 1024
     inbound_body_limit: int = 1024 * 1024
+    body_seconds: Seconds = 30.0
     intake_queue: Annotated[int, Field(ge=1)] = 4096
     rate_limit_per_minute: Annotated[int, Field(ge=0)] = 0
 

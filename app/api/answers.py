@@ -16,19 +16,26 @@ REPLAYED = "Idempotent-Replayed"
 
 _KEPT_HEADERS = ("content-type", "location", "etag")
 
-KEY_REQUIRED: dict[str, Any] = {
-    "parameters": [
-        {
-            "name": "Idempotency-Key",
-            "in": "header",
-            "required": True,
-            "description": "Your own id of this request, bare or in quotes: a repeat with the same key and content "
-            "hears the first answer again, for 7 days.",
-            "schema": {"type": "string", "minLength": 1, "maxLength": 257},
-        }
-    ]
-}
+_KEY = r"[A-Za-z0-9_\-.:~+/=]{1,255}"
+KEY_SCHEMA: dict[str, Any] = {"type": "string", "pattern": f'^({_KEY}|"{_KEY}")$'}
+"""The form of an `Idempotency-Key`, as the description of the API tells it."""
+
+_HEARD_AGAIN = (
+    "Your own id of this request, bare or in quotes: a repeat with the same key and content hears the first answer "
+    "again, for 7 days."
+)
+
+
+def _described(description: str, *, required: bool) -> dict[str, Any]:
+    told = {"required": required, "description": description, "schema": KEY_SCHEMA}
+    return {"parameters": [{"name": "Idempotency-Key", "in": "header", **told}]}
+
+
+KEY_REQUIRED = _described(_HEARD_AGAIN, required=True)
 """`openapi_extra=` of routes that need a key: a missing one is a 400, which FastAPI's own check would not answer."""
+
+KEY_UNLESS_DRY = _described(f"{_HEARD_AGAIN} Needed unless `dry_run`.", required=False)
+"""The same of routes that may only be tried."""
 
 
 def json_answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -48,6 +48,21 @@ TAGS: Final = [
     {"name": "providers", "description": "What can be connected, and what each wants."},
 ]
 
+_LINKS: Final = {
+    "createEvent": {"getEvent": "id", "getReceipt": "receipts/0/id", "explainReceipt": "receipts/0/id"},
+    "createReceipt": {"getReceipt": "id", "getReceiptTimeline": "id"},
+    "refundReceipt": {"getEvent": "id", "getReceipt": "receipts/0/id"},
+    "createCorrectionBatch": {"getCorrectionBatch": "id"},
+    "createMerchant": {"getMerchant": "id", "getVat": "id"},
+    "createBranch": {"getBranch": "id"},
+    "createKassa": {"getKassa": "id", "checkKassa": "id"},
+    "createSource": {"getSource": "id"},
+    "createNomenclatureRule": {"getNomenclatureRule": "id"},
+    "createWebhookEndpoint": {"getWebhookEndpoint": "id", "listWebhookDeliveries": "id"},
+    "createApiKey": {"getApiKey": "id"},
+}
+"""Which operation takes what was just made, and where in the answer its id stands."""
+
 _METHODS = ("get", "put", "post", "patch", "delete")
 _UNKNOWN_TO_ROUTES: tuple[type[BaseModel], ...] = (EventIn, ProblemDocument)
 _NAMES = {"ProblemDocument": "Problem"}
@@ -64,7 +79,7 @@ _EVERYWHERE = documented(
     "internal-error",
     "service-unavailable",
 )
-_WITH_BODY = documented("malformed-json", "payload-too-large", "unsupported-media-type")
+_WITH_BODY = documented("malformed-json", "request-timeout", "payload-too-large", "unsupported-media-type")
 _WITH_PATH = documented("not-found")
 
 
@@ -122,6 +137,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
         for method in _METHODS:
             if method in path:
                 _tell_problems(path[method])
+    _tell_links(document["paths"])
     for path in document.get("webhooks", {}).values():
         path["post"]["responses"].pop("422", None)
         # No scheme of ours: a receiver authenticates a message by its signature headers.
@@ -138,12 +154,30 @@ def _tell_problems(operation: dict[str, Any]) -> None:
     general = dict(_EVERYWHERE)
     if "requestBody" in operation:
         general |= _WITH_BODY
+    for parameter in operation.get("parameters", ()):
+        # The framework would answer 422 where it is missing; we answer 428, and it is needed all the same.
+        if parameter["name"] == "If-Match":
+            parameter |= {"required": True, "schema": {"type": "string"}}
     # An admin key names a merchant in the query, so a list too may not be there.
     if "path" in places or any(parameter["name"] == "merchant_id" for parameter in operation.get("parameters", ())):
         general |= _WITH_PATH
     for status, told in general.items():
         responses.setdefault(str(status), told)
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _tell_links(paths: dict[str, Any]) -> None:
+    """Where to go on with the answer of an operation that made something."""
+    operations = {
+        path[method]["operationId"]: path[method] for path in paths.values() for method in path.keys() & set(_METHODS)
+    }
+    for name, links in _LINKS.items():
+        told = {}
+        for target, pointer in links.items():
+            (wanted,) = (one["name"] for one in operations[target]["parameters"] if one["in"] == "path")
+            told[target] = {"operationId": target, "parameters": {wanted: f"$response.body#/{pointer}"}}
+        for status in {"201", "202"} & operations[name]["responses"].keys():
+            operations[name]["responses"][status]["links"] = told
 
 
 _Id = Annotated[str, Header(description="Id of the message, the same on every attempt: drop what you have seen.")]

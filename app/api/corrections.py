@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
-from app.api.answers import KEY_REQUIRED, json_answer, once
+from app.api.answers import KEY_UNLESS_DRY, json_answer, once
 from app.api.deps import ServicesDep, Tenant, tenant
 from app.api.problems import documented
 from app.api.receipts import made_by_hand
@@ -84,7 +84,7 @@ def _key(
         "fiscal-rule-violation",
         "receipt-totals-mismatch",
     ),
-    openapi_extra=KEY_REQUIRED,
+    openapi_extra=KEY_UNLESS_DRY,
 )
 async def create_correction(
     request: Request,

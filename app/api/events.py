@@ -13,7 +13,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from app.api import problems
-from app.api.answers import REPLAYED, json_answer
+from app.api.answers import KEY_SCHEMA, REPLAYED, json_answer
 from app.api.deps import ServicesDep, Tenant, tenant
 from app.api.pagination import Page, PageQuery
 from app.api.problems import Problem, documented
@@ -136,13 +136,6 @@ _CREATED: dict[int | str, dict[str, Any]] = {
     202: {
         "description": "Stored; its receipts are on their way.",
         "headers": {"Location": {"description": "Where the event is read.", "schema": {"type": "string"}}},
-        "links": {
-            "getEvent": {"operationId": "getEvent", "parameters": {"event_id": "$response.body#/id"}},
-            "getReceipt": {
-                "operationId": "getReceipt",
-                "parameters": {"receipt_id": "$response.body#/receipts/0/id"},
-            },
-        },
     },
 }
 _PAYMENT = {
@@ -193,7 +186,12 @@ async def create_event(
         ),
     ] = None,
     idempotency_key: Annotated[
-        str | None, Header(alias="Idempotency-Key", description="Not needed: an event has its own identity.")
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            description="Not needed: an event has its own identity.",
+            json_schema_extra={"pattern": KEY_SCHEMA["pattern"]},
+        ),
     ] = None,
     dry_run: Annotated[bool, Query(description=DRY_RUN)] = False,
 ) -> Response:

@@ -4,6 +4,7 @@ Pure ASGI, outermost first: Observe, LimitBody, Authenticate. What refuses here 
 routes do.
 """
 
+import asyncio
 import re
 import time
 from collections import OrderedDict
@@ -105,12 +106,13 @@ class Observe:
 
 class LimitBody:
     """Refuses bodies that are too large before they are read whole, chunked ones too, and other types than JSON (a path
-    that ends in `.csv` takes CSV)."""
+    that ends in `.csv` takes CSV). One that is not there whole `seconds` after it was asked for is not waited for."""
 
-    def __init__(self, app: ASGIApp, api_bytes: int, inbound_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, api_bytes: int, inbound_bytes: int, seconds: float) -> None:
         self._app = app
         self._api = api_bytes
         self._inbound = inbound_bytes
+        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -132,40 +134,51 @@ class LimitBody:
                 told = problems.response(scope, "unsupported-media-type", f"Send {wanted}.", supported=[wanted])
                 await told(scope, receive, send)
                 return
-        if not chunked:
+        if not chunked and length.lstrip("0") == "":
             await self._app(scope, receive, send)
             return
-        await self._counted(scope, receive, send, limit)
+        await self._watched(scope, receive, send, limit)
 
-    async def _counted(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
-        """A chunked body names no length: it is counted as it comes, and the refusal wins over the route's answer."""
+    async def _watched(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+        """A chunked body names no length: it is counted as it comes. A refusal wins over the route's answer."""
         seen = 0
-        refused = started = False
+        until: float | None = None
+        whole = started = False
+        refusal: ASGIApp | None = None
 
-        async def counted() -> Message:
-            nonlocal seen, refused
-            message = await receive()
+        async def watched() -> Message:
+            nonlocal seen, until, whole, refusal
+            if whole:
+                return await receive()
+            clock = asyncio.get_running_loop()
+            until = until or clock.time() + self._seconds
+            try:
+                async with asyncio.timeout_at(until):
+                    message = await receive()
+            except TimeoutError:
+                refusal = _too_slow(scope, self._seconds)
+                raise problems.Problem("request-timeout") from None
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
+                whole = not message.get("more_body", False)
                 if seen > limit and not started:
-                    refused = True
+                    refusal = _too_large(scope, limit)
                     raise problems.Problem("payload-too-large", max_bytes=limit)
             return message
 
         async def answer(message: Message) -> None:
             nonlocal started
-            if refused:
-                return
-            started = True
-            await send(message)
+            if refusal is None:
+                started = True
+                await send(message)
 
         try:
-            await self._app(scope, counted, answer)
+            await self._app(scope, watched, answer)
         except problems.Problem:
-            if not refused:
+            if refusal is None:
                 raise
-        if refused:
-            await _too_large(scope, limit)(scope, receive, send)
+        if refusal is not None and not started:
+            await refusal(scope, receive, send)
 
 
 @dataclass(slots=True)
@@ -266,6 +279,12 @@ class Authenticate:
 
 def _too_large(scope: Scope, limit: int) -> ASGIApp:
     return problems.response(scope, "payload-too-large", f"A body has at most {limit} bytes.", max_bytes=limit)
+
+
+def _too_slow(scope: Scope, seconds: float) -> ASGIApp:
+    """The connection ends with it: what still trickles in is nobody's request."""
+    detail = f"The body was not there whole within {seconds:g} seconds."
+    return problems.response(scope, "request-timeout", detail, headers={"Connection": "close"})
 
 
 _EVERY_ANSWER = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))

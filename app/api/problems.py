@@ -3,7 +3,7 @@
 Nothing that the caller sent is repeated in an answer: it may be a buyer's contact or a password.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -15,7 +15,8 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.types import Scope
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from app.domain.errors import Busy, Finding, Invalid, KassaError
 
@@ -52,6 +53,7 @@ KINDS: dict[str, Kind] = {
     "duplicate-event": Kind(409, "The same identity came with other content"),
     "state-conflict": Kind(409, "The present state forbids it"),
     "precondition-failed": Kind(412, "The thing was changed meanwhile"),
+    "request-timeout": Kind(408, "The body came too slowly", retryable=True),
     "payload-too-large": Kind(413, "The body is too large"),
     "unsupported-media-type": Kind(415, "The body is of another media type than the route takes"),
     "validation-failed": Kind(422, "The request is not valid"),
@@ -68,11 +70,14 @@ KINDS: dict[str, Kind] = {
 }
 """Problem slug → what it is. A slug, once given out, keeps its meaning and status."""
 
+_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
+
 _BY_STATUS = {
     400: "malformed-json",
     404: "not-found",
     405: "method-not-allowed",
     406: "not-acceptable",
+    408: "request-timeout",
     413: "payload-too-large",
     415: "unsupported-media-type",
     429: "rate-limited",
@@ -152,6 +157,16 @@ def response(
     if kind.retryable and kind.status != HTTPStatus.INTERNAL_SERVER_ERROR:
         told.setdefault("Retry-After", "1")
     return JSONResponse(body, kind.status, told, MEDIA_TYPE)
+
+
+def other_methods(path: str, methods: Collection[str]) -> Route:
+    """Answers what a path has no method for, before a path that would take its last part for an id."""
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        told = {"Allow": ", ".join(sorted(methods))}
+        await response(scope, "method-not-allowed", headers=told)(scope, receive, send)
+
+    return Route(path, refuse, methods=[one for one in _METHODS if one not in methods])
 
 
 def from_error(scope: Scope, error: KassaError) -> Response:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
-from app.api.answers import KEY_REQUIRED, KeyDep, KeyUnlessDryDep, json_answer, once
+from app.api.answers import KEY_REQUIRED, KEY_UNLESS_DRY, KeyDep, KeyUnlessDryDep, json_answer, once
 from app.api.deps import ServicesDep, Tenant, tenant
 from app.api.events import DRY_RUN
 from app.api.pagination import Page, PageQuery
@@ -108,7 +108,7 @@ async def list_receipts(
         "fiscal-rule-violation",
         "receipt-totals-mismatch",
     ),
-    openapi_extra=KEY_REQUIRED,
+    openapi_extra=KEY_UNLESS_DRY,
 )
 async def create_receipt(
     request: Request,

@@ -1,6 +1,9 @@
 """Every router, once. Paths are what the outside sees: `/v1/…` behind API keys, the rest without."""
 
+import re
+
 from fastapi import Depends, FastAPI
+from fastapi.routing import iter_route_contexts
 
 from app.api import (
     corrections,
@@ -45,6 +48,16 @@ BEHIND_KEYS = (
 )
 OPEN = (inbound.router, health.router, docs.router, receipt_pages.public)
 """Senders who sign in their own way, orchestrators, people who read, and buyers with the link of their receipt."""
+
+
+def shadowed(app: FastAPI) -> dict[str, set[str]]:
+    """Paths that a path with an id would match as well, such as `/v1/receipts/bulk`, with the methods of their own."""
+    known: dict[str, set[str]] = {}
+    for context in iter_route_contexts(app.routes):
+        if context.path is not None:
+            known.setdefault(context.path, set()).update(context.methods or ())
+    patterns = [re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path)) for path in known if "{" in path]
+    return {path: known[path] for path in known if "{" not in path and any(one.fullmatch(path) for one in patterns)}
 
 
 def include(app: FastAPI) -> None:

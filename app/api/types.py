@@ -1,7 +1,8 @@
 """Field types that several requests and answers share: money, ids, times and texts, each told once."""
 
 import math
-from datetime import UTC, datetime
+import re
+from datetime import UTC, date, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -20,6 +21,9 @@ from pydantic.json_schema import WithJsonSchema
 from app.infra import ids
 
 MAX_MONEY = 10**12
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_BEGINS_WITH_DATE = re.compile(rf"\s*{_DAY.pattern}[Tt _]")
 
 
 def _json_integer(value: Any) -> int:
@@ -103,7 +107,8 @@ Timestamp = Annotated[
 
 
 def _json_text(value: Any) -> Any:
-    if not isinstance(value, (str, datetime)):
+    # The framework would also take seconds since 1970, as a number or as its digits.
+    if not (isinstance(value, datetime) or (isinstance(value, str) and _BEGINS_WITH_DATE.match(value))):
         raise ValueError("must be a date and time in RFC 3339 with an offset, such as 2026-11-23T11:00:00Z")
     return value
 
@@ -114,6 +119,15 @@ def _utc(moment: datetime) -> datetime:
     except OverflowError:
         raise ValueError("lies outside the calendar") from None
 
+
+def _json_day(value: Any) -> Any:
+    if not (isinstance(value, date) or (isinstance(value, str) and _DAY.fullmatch(value))):
+        raise ValueError("must be a day such as 2026-11-23")
+    return value
+
+
+Day = Annotated[date, BeforeValidator(_json_day)]
+"""A day: year, month and day, without a time."""
 
 Moment = Annotated[AwareDatetime, AfterValidator(_utc), BeforeValidator(_json_text)]
 """A moment in a request: RFC 3339 with any offset; one without an offset is refused, numbers are too."""

@@ -26,7 +26,7 @@ from app.cli.server import Server, bind, serving, url_of
 from app.domain.errors import Busy
 from app.infra import heap
 from app.infra.postgres import EmbeddedPostgres, EmbeddedPostgresError
-from app.main import create_app
+from app.main import create_app, create_watch
 from app.runtime import Runtime, failpoints_of, open_runtime
 from app.settings import Settings
 from app.simulator.server import SimulatorConfig, create_simulator
@@ -133,6 +133,21 @@ async def serving_api(runtime: Runtime, door: socket.socket) -> AsyncIterator[Se
         finally:
             runtime.services.health.drain()
             await asyncio.sleep(settings.drain_seconds)
+
+
+@contextlib.asynccontextmanager
+async def watched(runtime: Runtime) -> AsyncIterator[None]:
+    """Health and metrics of a worker at KASSA_WORKER_PORT, where one is set; not ready once the block ends."""
+    settings = runtime.settings
+    if settings.worker_port is None:
+        yield
+        return
+    door = bind(settings.host, settings.worker_port, option="port", variable="KASSA_WORKER_PORT")
+    async with serving(create_watch(runtime.services), door, patience=1, access_log=False):
+        try:
+            yield
+        finally:
+            runtime.services.health.drain()
 
 
 def running_task(server: Server) -> asyncio.Task[None]:

@@ -16,6 +16,7 @@ from app.cli import (
     merchant,
     migrate,
     nomenclature,
+    privacy,
     prune,
     restored,
     simulator_process,
@@ -105,6 +106,10 @@ _keys.command("list", epilog=key.LIST_EXAMPLES)(key.listed)
 _keys.command("revoke", epilog=key.REVOKE_EXAMPLES)(key.revoke)
 _keys.command("rotate-secrets", epilog=key.ROTATE_EXAMPLES)(key.rotate_secrets)
 app.add_typer(_keys, name="key", rich_help_panel=_SETTINGS)
+
+_buyers = _group("Buyers' data.")
+_buyers.command("erase", epilog=privacy.ERASE_EXAMPLES)(privacy.erase)
+app.add_typer(_buyers, name="privacy", rich_help_panel=_CARE)
 
 app.command(epilog=simulator_process.EXAMPLES, rich_help_panel=_DEVELOP)(simulator_process.simulator)
 app.command(epilog=generated.OPENAPI_EXAMPLES, rich_help_panel=_DEVELOP)(generated.openapi)

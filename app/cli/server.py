@@ -10,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.cli.errors import Stop
+from app.cli.heads import BoundedHeads
 
 
 def bind(host: str, port: int, *, option: str = "--port", variable: str | None = "KASSA_PORT") -> socket.socket:
@@ -71,6 +72,7 @@ async def serving(app: FastAPI, found: socket.socket, *, patience: float, **opti
         log_config=None,
         log_level="warning",
         server_header=False,
+        http=BoundedHeads,
         timeout_graceful_shutdown=max(1, round(patience)),
         **options,
     )

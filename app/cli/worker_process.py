@@ -1,6 +1,7 @@
 """`crm-kassa worker`: one process that makes receipts and delivers messages."""
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ import typer
 
 from app.cli.configure import load_settings, set_up_logs
 from app.cli.crew import run_worker
+from app.cli.launch import watched
 from app.cli.loop import Stopping, run, signals
 from app.cli.place import Place, direct_url, required_schema, required_url
 from app.cli.say import OK, err, examples
@@ -28,7 +30,8 @@ def worker(
     """Run one worker over the database of KASSA_DATABASE_URL.
 
     Start as many as needed, anywhere. On SIGTERM it finishes what it has, at most KASSA_SHUTDOWN_SECONDS, and gives
-    back what was not begun; nothing is lost when it is killed.
+    back what was not begun; nothing is lost when it is killed. With KASSA_WORKER_PORT it answers /livez, /readyz and
+    /metrics there.
     """
     settings = load_settings()
     url = required_url(settings)
@@ -43,6 +46,8 @@ async def _worker(settings: Settings, place: Place, number: int, parent: int | N
         async with (
             open_runtime(settings, database_url=place.url, keys=place.keys) as runtime,
             open_worker(runtime, number=number) as worker,
+            # A child shares the settings of its program, and one port has one owner.
+            contextlib.nullcontext() if parent else watched(runtime),
         ):
             stop = asyncio.create_task(_stop(stopping, worker))
             orphan = asyncio.create_task(_orphaned(stopping, parent))

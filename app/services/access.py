@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -143,12 +144,12 @@ class Access:
         wanted = merchant_id if principal.admin else principal.merchant_id
         if merchant_id not in (None, wanted):
             raise NotFound("There is no such merchant here.")
-        async with self._database.pipeline() as tx:
+        async with self._reading(principal) as tx:
             return await keys.page(tx, wanted, before, limit)
 
     async def read(self, principal: Principal, key_id: UUID) -> KeyRow:
         """A key that the caller may see. NotFound for anybody else's."""
-        async with self._database.pipeline() as tx:
+        async with self._reading(principal) as tx:
             return await self._visible(tx, principal, key_id)
 
     async def rotate(
@@ -231,6 +232,12 @@ class Access:
                 await keys.used(tx, key_id)
         except Busy:
             log.info("key.use_not_noted", key_id=public("key", key_id))
+
+    def _reading(self, principal: Principal) -> AbstractAsyncContextManager[Tx]:
+        """Under row-level security for whoever speaks for a merchant."""
+        if principal.merchant_id is None:
+            return self._database.pipeline()
+        return self._database.tenant(principal.merchant_id)
 
     async def _visible(self, tx: Tx, principal: Principal, key_id: UUID, *, lock: bool = False) -> KeyRow:
         if principal.admin:

@@ -63,12 +63,12 @@ async def kassa_resumed(tx: Tx, kassa: KassaRow) -> None:
 
 async def endpoint_disabled(tx: Tx, merchant_id: UUID, endpoint_id: UUID, url: str, reason: str) -> None:
     """Told to the merchant's other endpoints and kept in the pull feed."""
-    await _about(
-        tx,
-        merchant_id,
-        "endpoint.disabled",
-        {"endpoint": {"id": f"whe_{endpoint_id.hex}", "url": url}, "reason": reason},
-    )
+    await _about(tx, merchant_id, "endpoint.disabled", {**endpoint_named(endpoint_id, url), "reason": reason})
+
+
+def endpoint_named(endpoint_id: UUID, url: str) -> dict[str, Any]:
+    """Which endpoint a message is about."""
+    return {"endpoint": {"id": f"whe_{endpoint_id.hex}", "url": url}}
 
 
 async def receipt_overdue(

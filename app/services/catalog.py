@@ -109,7 +109,7 @@ class Catalog:
             return None
         rules = self._rules.peek(merchant_id)
         if rules is None or rules.version != version:
-            async with self._database.pipeline() as tx:
+            async with self._database.tenant(merchant_id) as tx:
                 read = await nomenclature.of_version(tx, merchant_id, version)
             rules = RuleSet(version, map(rule_of, read))
         self._rules.put(merchant_id, rules)

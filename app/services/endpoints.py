@@ -21,6 +21,7 @@ from app.outbound.messages import message_body
 from app.outbound.signing import new_secret
 from app.queue import lanes
 from app.queue.replay import replay, tell_one
+from app.services.alerts import endpoint_named
 from app.services.lane_view import LaneView, lane_view
 from app.services.sealed import NotValid
 
@@ -185,8 +186,8 @@ class Endpoints:
         async with self._database.pipeline() as tx:
             row = self._running(await repo.by_id(tx, merchant_id, endpoint_id))
             at = await database_now(tx)
-            data = {"endpoint": {"id": public("whe", endpoint_id), "url": row.url}}
-            message_id = await tell_one(tx, merchant_id, endpoint_id, TEST_TYPE, message_body(TEST_TYPE, at, data), at)
+            body = message_body(TEST_TYPE, at, endpoint_named(endpoint_id, row.url))
+            message_id = await tell_one(tx, merchant_id, endpoint_id, TEST_TYPE, body, at)
             await self._noted(tx, actor, "endpoint.tested", row, {"message_id": public("msg", message_id)})
         return message_id
 

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import hmac
 import json
+import time
 from base64 import b64decode, b64encode
 from typing import Any
 from uuid import UUID
@@ -25,7 +26,7 @@ from app.domain.errors import Busy, Conflict, DuplicateEvent, Invalid, NotFound,
 from app.domain.event import EventStatus
 from app.infra.crypto import SecretBox, aad
 from app.infra.failpoints import Failpoints
-from app.infra.ids import new_id, parse
+from app.infra.ids import new_id, parse, public
 from app.infra.metrics import Metrics
 from app.ports.inbound import InboundReply, InboundRequest
 from app.ports.kassa import KassaDriver
@@ -72,6 +73,8 @@ class Inbound:
         self._failpoints = failpoints
         self._base = retry_base_seconds
         self._cap = retry_cap_seconds
+        # By source; only those that exist come so far.
+        self._forgeries: dict[UUID, tuple[float, int]] = {}
 
     async def receive(self, source_id: str, part: str, secret: str | None, request: InboundRequest) -> InboundReply:
         """Verify; then store and answer, or answer what stands now.
@@ -87,7 +90,7 @@ class Inbound:
         reason = self._forged(source, adapter, secret, request)
         if reason is not None:
             self._metrics.notifications_received.labels(source.kind, "forged").inc()
-            log.warning("inbound.forged", source_id=source_id, part=part, reason=reason)
+            self._tell_forged(source, part, reason)
             refusal = adapter.refuse(request, reason)
             if refusal is None:
                 raise SignatureInvalid("the signature does not match")
@@ -101,6 +104,16 @@ class Inbound:
         except Busy:
             return adapter.reply(request, stored=False)
         return adapter.reply(request, stored=True)
+
+    def _tell_forged(self, source: SourceRow, part: str, reason: str) -> None:
+        """One line a minute for each source: a flood of which nothing is stored must not fill the disk with lines."""
+        now = time.monotonic()
+        told_at, more = self._forgeries.get(source.id, (-_QUIET_SECONDS, 0))
+        if now - told_at < _QUIET_SECONDS:
+            self._forgeries[source.id] = told_at, more + 1
+            return
+        self._forgeries[source.id] = now, 0
+        log.warning("inbound.forged", source_id=public("src", source.id), part=part, reason=reason, untold=more)
 
     def _forged(
         self, source: SourceRow, adapter: SourceAdapter, secret: str | None, request: InboundRequest
@@ -269,4 +282,5 @@ class Inbound:
         )
 
 
+_QUIET_SECONDS = 60.0
 _NOT_KEPT = frozenset({"authorization", "cookie"})

@@ -58,7 +58,7 @@ class Vat:
     async def read(self, merchant_id: UUID) -> VatView:
         """The settings, and income counted now. NotFound for anybody else's."""
         settings = await self._catalog.merchant(merchant_id, fresh=True)
-        async with self._database.pipeline() as tx:
+        async with self._database.tenant(merchant_id) as tx:
             return await self._view(tx, settings)
 
     async def replace(self, actor: str, merchant_id: UUID, wanted: VatSettings) -> VatView:

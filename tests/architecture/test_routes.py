@@ -17,9 +17,11 @@ from fastapi.routing import APIRoute, iter_route_contexts
 import app.services
 from app.api.deps import Requires
 from app.api.problems import KINDS, MEDIA_TYPE, PROBLEM_BASE
+from app.api.routes import shadowed
 from app.domain.errors import KassaError
 from app.main import create_app, openapi_document
 from app.services.access import Unauthenticated
+from app.services.idempotency import canonical_key
 from app.services.principal import Principal
 from app.settings import Settings
 
@@ -116,6 +118,44 @@ async def test_no_operation_does_anything_for_a_caller_without_rights(
             answer = await client.request(method, re.sub(r"\{\w+\}", "x", path))
             told = (answer.status_code, answer.json()["code"])
             assert told == (status, code), f"{method} {path}: {answer.text}"
+
+
+async def test_a_path_of_its_own_is_no_id_of_the_path_beside_it(document: dict[str, Any]) -> None:
+    """`PATCH /v1/receipts/bulk` was once looked up as the receipt `bulk`."""
+    application = create_app(None, Settings.model_construct(public_url=None))
+    application.state.services = NoServices(Principal(uuid4(), uuid4(), None, frozenset({"*"})))
+    found = shadowed(application)
+    assert set(found) >= {"/v1/receipts/bulk", "/v1/corrections/batches", "/v1/nomenclature/diff"}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://k.example") as client:
+        for path, methods in found.items():
+            for method in {"GET", "PUT", "POST", "PATCH", "DELETE", "OPTIONS", "TRACE"} - methods:
+                answer = await client.request(method, path)
+                assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed"), f"{method} {path}"
+                assert answer.headers["allow"] == ", ".join(sorted(methods))
+            assert {method.upper() for method in document["paths"][path]} == methods
+
+
+def test_headers_are_described_as_they_are_judged(document: dict[str, Any]) -> None:
+    headers = [
+        (operation["operationId"], one)
+        for *_, operation in operations(document)
+        for one in operation.get("parameters", ())
+        if one["in"] == "header"
+    ]
+    matches = [one for _, one in headers if one["name"] == "If-Match"]
+    assert len(matches) >= 3
+    assert all(one["required"] for one in matches), "without it the answer is 428"
+    keys = {name: one for name, one in headers if one["name"] == "Idempotency-Key"}
+    assert {name for name, one in keys.items() if one["required"]} == {"refundReceipt"}
+    for one in keys.values():
+        for text in ("k", '"k"', "A-z0_.:~+/=", "k" * 255, "", " ", "a b", '"', '"a', "k" * 256, "ключ", 'a"b'):
+            try:
+                canonical_key([text])
+            except KassaError:
+                taken = False
+            else:
+                taken = True
+            assert bool(re.search(one["schema"]["pattern"], text)) == taken, text
 
 
 def test_operation_ids_are_unique_and_fit_for_programs(document: dict[str, Any]) -> None:

@@ -74,7 +74,7 @@ def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
 
 
 def is_group(path: tuple[str, ...]) -> bool:
-    return path in ((), ("merchant",), ("kassa",), ("source",), ("nomenclature",), ("key",))
+    return path in ((), ("merchant",), ("kassa",), ("source",), ("nomenclature",), ("key",), ("privacy",))
 
 
 ALL = list(commands(typer.main.get_command(app)))
@@ -82,7 +82,8 @@ ALL = list(commands(typer.main.get_command(app)))
 
 def test_all_commands_of_the_design_are_there() -> None:
     wanted = (
-        "up demo api worker migrate simulator doctor openapi docs prune restored merchant key kassa source nomenclature"
+        "up demo api worker migrate simulator doctor openapi docs prune restored privacy "
+        "merchant key kassa source nomenclature"
     )
     assert {path[0] for path in ALL if path} == set(wanted.split())
     assert {("key", name) for name in ("generate", "create", "list", "revoke", "rotate-secrets")} <= set(ALL)
@@ -115,6 +116,9 @@ def test_every_command_explains_itself_with_examples(path: tuple[str, ...]) -> N
             "KASSA_SECRET_KEYS: ",
         ),
         (["up", "--ready-file", "nowhere/ready.json"], {}, "--ready-file: "),
+        (["privacy", "erase"], {}, "Say who: --email, --phone or both."),
+        (["privacy", "erase", "--phone", "12"], {}, "The phone has too few or too many digits"),
+        (["privacy", "erase", "--email", "anna"], {}, "The e-mail is not an address"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence_that_names_it(

@@ -18,7 +18,7 @@ from app.main import create_app
 from app.queue import lanes
 from app.runtime import open_worker
 from app.services.deadlines import Deadlines
-from tests.integration.test_tenants import client
+from tests.support.town import client
 from tests.support.world import World, open_world
 
 HOUR = 3600.0

@@ -1,13 +1,22 @@
 """What people and programs may ask for about receipts: manual ones, refunds, corrections, decisions, bulk actions."""
 
-from datetime import date
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
 from app.api.schemas.events import Identifier, Metadata, MoneyIn, PastMoment
 from app.api.schemas.lines import WHOLE, Code, Email, Flag, LineName, OperationName, Phone, QuantityText
-from app.api.types import BranchId, KassaId, LongText, MinorUnits, ReceiptId, RequestModel, ResponseModel, ShortText
+from app.api.types import (
+    BranchId,
+    Day,
+    KassaId,
+    LongText,
+    MinorUnits,
+    ReceiptId,
+    RequestModel,
+    ResponseModel,
+    ShortText,
+)
 from app.domain.event import EventType, PaymentEvent
 from app.domain.ffd import CorrectionKind, FfdVersion, Operation
 from app.domain.lifecycle import Status
@@ -32,7 +41,7 @@ class BasisIn(RequestModel):
     """Why a correction receipt is made (tag 1174)."""
 
     kind: Literal["self", "instruction"] = Field(description="By oneself, or by the tax service's instruction.")
-    corrected_date: date = Field(description="Day of the settlement that is corrected (tag 1178).")
+    corrected_date: Day = Field(description="Day of the settlement that is corrected (tag 1178).")
     document_number: ShortText | None = Field(default=None, description="Number of the instruction (tag 1179).")
 
     def to_domain(self) -> CorrectionBasis:

@@ -1,6 +1,5 @@
 """What may be asked about corrections, and what is answered: documents, the explanation, lists of payments."""
 
-from datetime import date as Day
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
@@ -13,6 +12,7 @@ from app.api.schemas.receipts import CorrectionOut, ReceiptOut
 from app.api.types import (
     CorrectionBatchId,
     CorrectionId,
+    Day,
     EventId,
     KassaId,
     LongText,

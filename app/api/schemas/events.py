@@ -3,7 +3,6 @@
 import base64
 import json
 from datetime import UTC, datetime
-from datetime import date as Day
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, StringConstraints
@@ -24,7 +23,7 @@ from app.api.schemas.lines import (
     UserPropIn,
 )
 from app.api.schemas.receipts import MissingOut, ReceiptOut
-from app.api.types import EventId, MerchantId, MinorUnits, Moment, RequestModel, ResponseModel, SourceId, Timestamp
+from app.api.types import Day, EventId, MerchantId, MinorUnits, Moment, RequestModel, ResponseModel, SourceId, Timestamp
 from app.domain.errors import Finding, Invalid
 from app.domain.event import EventRequisites, EventType, OriginalSale, PaymentEvent
 from app.domain.receipt import Customer
@@ -247,6 +246,9 @@ class Changes(RequestModel):
     def given(self) -> dict[str, Any]:
         """The members that were sent, as JSON values in the form in which an event is stored."""
         sent = self.model_dump(mode="json", exclude_unset=True)
+        if self.operating_prop is not None:
+            # Of the parts this one alone is not merged with what is stored: it is kept whole.
+            sent["operating_prop"] = self.operating_prop.model_dump(mode="json")
         if sent.get("items"):
             sent["items"] = [_stored_line(item) for item in sent["items"]]
         if said := _stored_requisites(sent):

@@ -2,14 +2,13 @@
 
 import base64
 import binascii
-from datetime import date as Day
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StringConstraints, model_validator
 from pydantic.json_schema import WithJsonSchema
 
-from app.api.types import MinorUnits, Moment, RequestModel, ResponseModel, Timestamp
+from app.api.types import Day, MinorUnits, Moment, RequestModel, ResponseModel, Timestamp
 from app.domain.event import DiscountKind, EventDiscount, EventItem, EventPayment
 from app.domain.ffd import AgentType, FfdEnum, Measure, Operation, PaymentKind, PaymentMethod, PaymentObject, Taxation
 from app.domain.money import parse_quantity

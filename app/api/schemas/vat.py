@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, StringConstraints
 
 from app.api.schemas.lines import VatName
-from app.api.types import WHOLE, MinorUnits, RequestModel, ResponseModel, ShortText, Timestamp
+from app.api.types import WHOLE, Day, MinorUnits, RequestModel, ResponseModel, ShortText, Timestamp
 from app.domain.vat import VatRate
 from app.domain.vat_settings import DatedRate, DebtRate, Regime, VatGroup, VatSettings, YearIncome
 
@@ -22,7 +22,7 @@ class DatedRateIn(RequestModel):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    since: date = Field(alias="from", examples=["2026-01-01"])
+    since: Day = Field(alias="from", examples=["2026-01-01"])
     vat: VatName = Field(description="The rate of the sale; a prepayment takes its calculated twin by itself.")
 
     def to_domain(self) -> DatedRate:
