@@ -120,3 +120,7 @@ class Busy(KassaError):
     def __init__(self, detail: str, retry_after_seconds: int = 1, **facts: object) -> None:
         super().__init__(detail, **facts)
         self.retry_after_seconds = retry_after_seconds
+
+
+class Contended(Busy):
+    """Others were changing the same rows at this moment; nothing was done."""

@@ -1,4 +1,4 @@
-"""A buyer asks to be forgotten (152-FZ, article 21): his contacts go, what the law wants kept of the receipt stays."""
+"""A buyer asks to be forgotten (152-FZ): his contacts go, what the law wants kept of the receipt stays."""
 
 import json
 import re
