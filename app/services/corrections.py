@@ -14,7 +14,7 @@ from app.db.repos.chains import Chain
 from app.db.repos.corrections import CorrectionRow, NewCorrectionEvent
 from app.db.repos.receipts import ReceiptRow
 from app.db.repos.settings import KassaRow
-from app.db.unit_of_work import Database, Tx, database_now
+from app.db.unit_of_work import Database, Tx, database_now, tried_again
 from app.domain.codec import event_to_json, fiscal_to_json
 from app.domain.correction import Asked, Case, CorrectionPlan, Printed, carried, plan_correction
 from app.domain.correction_letter import differences
@@ -77,6 +77,7 @@ class Corrections:
         self._registry = registry
         self._box = intake.box
 
+    @tried_again
     async def preview(self, principal: Principal, merchant_id: UUID, asked: Repair) -> dict[str, Any]:
         """The documents and the explanation, as `repair` would make them; nothing is stored."""
         settings = await self._catalog.merchant(merchant_id, fresh=True)
@@ -95,6 +96,7 @@ class Corrections:
             other=asked.other_document,
         )
 
+    @tried_again
     async def repair(self, principal: Principal, merchant_id: UUID, key: str, asked: Repair) -> UUID:
         """Plan and store the documents; the first gets its turn, the second only when the first is fiscalized.
 

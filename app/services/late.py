@@ -13,7 +13,7 @@ from app.db import installation
 from app.db.records import TimelineEntry
 from app.db.repos import history, planned
 from app.db.repos.receipts import ReceiptRow
-from app.db.unit_of_work import Database, Tx, database_now
+from app.db.unit_of_work import Database, Tx, database_now, tried_again
 from app.domain.errors import Conflict, Invalid, NotFound
 from app.domain.event import EventType
 from app.domain.ffd import CorrectionKind, FfdVersion
@@ -54,6 +54,7 @@ class Late:
         self._planner = planner
         self._registry = registry
 
+    @tried_again
     async def confirm(
         self, principal: Principal, merchant_id: UUID, receipt_id: UUID, how: How, reason: str | None
     ) -> None:
