@@ -215,6 +215,7 @@ lanes = Table(
     Column("pause_cause", Text),
     _maybe_at("probe_at"),
     Column("failures", Integer, nullable=False, server_default=text("0")),
+    _maybe_at("resumed_at"),
 )
 """A lane is a kassa, a webhook endpoint or a source: its id is theirs. Paused lanes are left out of the claim."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import func, insert, or_, select, text, update
 
 from app.db.tables import lanes
 from app.db.unit_of_work import Tx
@@ -77,10 +77,20 @@ async def read(tx: Tx, lane_id: UUID, *, lock: bool = False) -> Lane | None:
     return None if row is None else Lane(**row._mapping)
 
 
-async def paused_among(tx: Tx, lane_ids: Collection[UUID]) -> set[UUID]:
-    """Which of these are paused now."""
-    found = await tx.execute(select(lanes.c.id).where(lanes.c.id.in_(lane_ids), lanes.c.paused_at.is_not(None)))
-    return set(found.scalars())
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The pause of a lane that is still felt: it lasts (`resumed_at` None), or it ended then."""
+
+    resumed_at: datetime | None
+
+
+async def stops_of(tx: Tx, lane_ids: Collection[UUID], *, since: datetime) -> dict[UUID, Stop]:
+    """Which of these are paused, or were let go at `since` or later."""
+    felt = or_(lanes.c.paused_at.is_not(None), lanes.c.resumed_at >= since)
+    found = await tx.execute(
+        select(lanes.c.id, lanes.c.paused_at, lanes.c.resumed_at).where(lanes.c.id.in_(lane_ids), felt)
+    )
+    return {row.id: Stop(None if row.paused_at is not None else row.resumed_at) for row in found}
 
 
 async def set_limits(
@@ -120,7 +130,7 @@ async def resume(tx: Tx, lane_id: UUID, *, only_cause: tuple[str, ...] | None = 
     found = await tx.execute(
         update(lanes)
         .where(condition, lanes.c.paused_at.is_not(None))
-        .values(paused_at=None, pause_cause=None, probe_at=None, failures=0)
+        .values(paused_at=None, pause_cause=None, probe_at=None, failures=0, resumed_at=func.kassa_now())
         .returning(lanes.c.id)
     )
     resumed = found.one_or_none() is not None

@@ -4,8 +4,8 @@ An alarm changes nothing of a receipt, so nothing that is under way is disturbed
 was never registered is held as late: an attempt that is not proven absent keeps it on its way (docs/adr/0004).
 """
 
-from collections.abc import Awaitable, Callable
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -36,6 +36,8 @@ log = structlog.get_logger(__name__)
 _BATCH = 50
 _ON_ITS_WAY = frozenset(one.value for one in (Status.QUEUED, Status.SENDING, Status.ACCEPTED, Status.UNKNOWN))
 """Here the kassa has the next word."""
+_CATCHING_UP = timedelta(hours=1)
+"""So long what waited for a paused kassa is not spoken of one by one after it was let go."""
 
 
 class Deadlines:
@@ -69,8 +71,9 @@ class Deadlines:
     async def remind(self) -> int:
         """Tell of each receipt whose alarm has come, once for all workers; returns how many were looked at.
 
-        While a kassa is paused, `kassa.paused` has told of all that wait for it: six hours of a silent provider are one
-        alarm, not one of each payment, until the limit itself passes.
+        While a kassa is paused, `kassa.paused` has told of all that wait for it, and `kassa.resumed` that they go out:
+        six hours of a silent provider and the hour after them are one alarm, not one of each payment, until the limit
+        itself passes.
         """
         async with self._database.pipeline() as tx:
             taken = await overdue.take_alarms(tx, limit=_BATCH)
@@ -78,12 +81,12 @@ class Deadlines:
                 return 0
             at, moments = await database_now(tx), []
             rows = (await receipts.by_ids(tx, sorted(taken))).values()
-            paused = await lanes.paused_among(tx, {row.kassa_id for row in rows if row.kassa_id is not None})
+            kassas = {row.kassa_id for row in rows if row.kassa_id is not None}
+            stops = await lanes.stops_of(tx, kassas, since=at - _CATCHING_UP)
             for row in rows:
                 alarm, following = alarms_of(row, at)
                 moments.append((row.id, following.at))
-                waits = row.status in _ON_ITS_WAY and row.kassa_id in paused
-                if alarm is not None and not (waits and alarm.step is Step.WARNING):
+                if alarm is not None and not (alarm.step is Step.WARNING and _waits_for(row, stops)):
                     await self._tell(tx, row, alarm, at)
             await overdue.set_alarms(tx, moments)
         return min(len(taken), _BATCH)
@@ -208,6 +211,14 @@ def alarms_of(row: ReceiptRow, now: datetime) -> tuple[Alarm | None, Alarm]:
     due = row.due_at or row.created_at
     found = Deadline(due, row.limit_at or due)
     return last_alarm(found, row.created_at, now), next_alarm(found, row.created_at, now)
+
+
+def _waits_for(row: ReceiptRow, stops: Mapping[UUID, lanes.Stop]) -> bool:
+    """Whether a pause of its kassa is why it is not there yet."""
+    stop = None if row.kassa_id is None else stops.get(row.kassa_id)
+    if stop is None or row.status not in _ON_ITS_WAY:
+        return False
+    return stop.resumed_at is None or row.created_at <= stop.resumed_at
 
 
 def _is_late(row: ReceiptRow, now: datetime) -> bool:
