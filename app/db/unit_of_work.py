@@ -12,7 +12,6 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
 from app.domain.errors import Busy, Contended
 from app.infra.dsn import Dsn
@@ -23,15 +22,6 @@ Tx = AsyncConnection
 _RETRYABLE = {"40001", "40P01", "55P03"}
 _LOST_CLASSES = ("08", "53", "57")
 _DEMOTED = "25006"
-
-
-tried_again = retry(
-    retry=retry_if_exception_type(Contended), wait=wait_random(0.01, 0.1), stop=stop_after_attempt(4), reraise=True
-)
-"""Decorates what does all its work in one transaction: chosen by the database to break a deadlock, it is done again.
-
-Whoever acts on a receipt locks its chain, then those that it looks back at, while the pipeline locks them by id.
-"""
 
 
 def sqlstate(error: BaseException) -> str | None:

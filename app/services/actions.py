@@ -12,9 +12,9 @@ from uuid import UUID
 from app.db.records import TimelineEntry
 from app.db.repos import chains, history, planned, receipts
 from app.db.repos.receipts import ReceiptRow
-from app.db.unit_of_work import Database, Tx, database_now, tried_again
+from app.db.unit_of_work import Database, Tx, database_now
 from app.domain.codec import event_from_json, event_to_json, fiscal_to_json
-from app.domain.errors import Conflict, Finding, Invalid, NotFound, PreconditionFailed, RefundExceedsPayment
+from app.domain.errors import Conflict, Contended, Finding, Invalid, NotFound, PreconditionFailed, RefundExceedsPayment
 from app.domain.event import EventItem, EventStatus, EventType, PaymentEvent
 from app.domain.ffd import Operation
 from app.domain.identity import provider_id
@@ -24,6 +24,7 @@ from app.domain.nomenclature import PERSON
 from app.domain.plan import Held, HeldReason, Planned, Refused
 from app.domain.qr import qr_text
 from app.domain.receipt import Customer, FiscalData
+from app.infra.again import again
 from app.queue import lanes, work
 from app.queue.accept import CLASH
 from app.queue.jobs import FOLLOW_UP, RECEIPT_ORDERS, JobKind
@@ -51,7 +52,7 @@ class Actions:
         self._planner = planner
         self._box = intake.box
 
-    @tried_again
+    @again(Contended)
     async def retry(self, principal: Principal, merchant_id: UUID, receipt_id: UUID) -> None:
         """Do now what is planned for later; a refused receipt is sent again as a new version."""
         settings = await self._catalog.merchant(merchant_id, fresh=True)
@@ -70,7 +71,7 @@ class Actions:
                 case other:
                     raise _conflict(other, "be retried", ("held", "queued", "accepted", "unknown", "rejected"))
 
-    @tried_again
+    @again(Contended)
     async def send_rejected_again(self, principal: Principal, merchant_id: UUID, receipt_id: UUID) -> None:
         """A finally rejected receipt goes out as a new version; Conflict for any other."""
         settings = await self._catalog.merchant(merchant_id, fresh=True)
@@ -80,7 +81,7 @@ class Actions:
                 raise _conflict(Status(row.status), "be sent again", ("rejected",))
             await self._new_version(tx, row, self._customer(row), principal, settings)
 
-    @tried_again
+    @again(Contended)
     async def cancel(self, principal: Principal, merchant_id: UUID, receipt_id: UUID, reason: str | None) -> None:
         """Give a receipt up before it is sent. A marked one is on its way: Conflict."""
         settings = await self._catalog.merchant(merchant_id, fresh=True)
@@ -102,7 +103,7 @@ class Actions:
         if had_job and not await work.take_unmarked(tx, row.id):
             raise _conflict(Status.SENDING, "be cancelled: it is being sent", ())
 
-    @tried_again
+    @again(Contended)
     async def resolve(
         self,
         principal: Principal,
@@ -172,7 +173,7 @@ class Actions:
         await work.enqueue(tx, JobKind.RECONCILE, row.kassa_id, row.id, chain=row.chain_id)
         await self._note(tx, row, "resolve", principal, said)
 
-    @tried_again
+    @again(Contended)
     async def patch_receipt(
         self, principal: Principal, merchant_id: UUID, receipt_id: UUID, sequence: int, changes: dict[str, Any]
     ) -> None:
@@ -184,7 +185,7 @@ class Actions:
                 raise PreconditionFailed(f"the receipt has moved on to sequence {row.sequence}; read it again")
             await self._patch(tx, row, changes, principal, settings)
 
-    @tried_again
+    @again(Contended)
     async def patch_event(
         self, principal: Principal, merchant_id: UUID, event_id: UUID, changes: dict[str, Any]
     ) -> None:
@@ -193,7 +194,7 @@ class Actions:
         async with self._database.pipeline() as tx:
             await self._patch(tx, await self._waiting_of(tx, merchant_id, event_id), changes, principal, settings)
 
-    @tried_again
+    @again(Contended)
     async def replan(self, principal: Principal, merchant_id: UUID, event_id: UUID) -> None:
         """Plan a held event again: its mapping, default or sale may be there now."""
         settings = await self._catalog.merchant(merchant_id, fresh=True)

@@ -14,16 +14,17 @@ from app.db.repos.chains import Chain
 from app.db.repos.corrections import CorrectionRow, NewCorrectionEvent
 from app.db.repos.receipts import ReceiptRow
 from app.db.repos.settings import KassaRow
-from app.db.unit_of_work import Database, Tx, database_now, tried_again
+from app.db.unit_of_work import Database, Tx, database_now
 from app.domain.codec import event_to_json, fiscal_to_json
 from app.domain.correction import Asked, Case, CorrectionPlan, Printed, carried, plan_correction
 from app.domain.correction_letter import differences
-from app.domain.errors import Conflict, NotFound
+from app.domain.errors import Conflict, Contended, NotFound
 from app.domain.event import EventPayment, EventStatus, EventType, PaymentEvent
 from app.domain.ffd import FfdVersion, Operation
 from app.domain.identity import fingerprint
 from app.domain.lifecycle import Status
 from app.domain.receipt import CorrectionBasis, Receipt
+from app.infra.again import again
 from app.infra.ids import new_id, public
 from app.ports.kassa import KassaDriver
 from app.ports.registry import Registry
@@ -77,7 +78,7 @@ class Corrections:
         self._registry = registry
         self._box = intake.box
 
-    @tried_again
+    @again(Contended)
     async def preview(self, principal: Principal, merchant_id: UUID, asked: Repair) -> dict[str, Any]:
         """The documents and the explanation, as `repair` would make them; nothing is stored."""
         settings = await self._catalog.merchant(merchant_id, fresh=True)
@@ -96,7 +97,7 @@ class Corrections:
             other=asked.other_document,
         )
 
-    @tried_again
+    @again(Contended)
     async def repair(self, principal: Principal, merchant_id: UUID, key: str, asked: Repair) -> UUID:
         """Plan and store the documents; the first gets its turn, the second only when the first is fiscalized.
 

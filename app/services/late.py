@@ -13,14 +13,15 @@ from app.db import installation
 from app.db.records import TimelineEntry
 from app.db.repos import history, planned
 from app.db.repos.receipts import ReceiptRow
-from app.db.unit_of_work import Database, Tx, database_now, tried_again
-from app.domain.errors import Conflict, Invalid, NotFound
+from app.db.unit_of_work import Database, Tx, database_now
+from app.domain.errors import Conflict, Contended, Invalid, NotFound
 from app.domain.event import EventType
 from app.domain.ffd import CorrectionKind, FfdVersion
 from app.domain.identity import provider_id
 from app.domain.lifecycle import Happening, Status, step
 from app.domain.receipt import CorrectionBasis, Receipt
 from app.domain.rules import findings as judge
+from app.infra.again import again
 from app.ports.kassa import KassaDriver
 from app.ports.registry import Registry
 from app.queue import work
@@ -54,7 +55,7 @@ class Late:
         self._planner = planner
         self._registry = registry
 
-    @tried_again
+    @again(Contended)
     async def confirm(
         self, principal: Principal, merchant_id: UUID, receipt_id: UUID, how: How, reason: str | None
     ) -> None:

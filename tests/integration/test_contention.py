@@ -6,8 +6,9 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from app.db.unit_of_work import Database, tried_again
+from app.db.unit_of_work import Database
 from app.domain.errors import Contended
+from app.infra.again import TIMES, again
 from app.infra.ids import new_id
 from tests.support import rows
 
@@ -30,7 +31,7 @@ class Both:
                 await self._met.wait()
             await tx.execute(_TOUCH, {"id": second, "mark": mark})
 
-    @tried_again
+    @again(Contended)
     async def again(self, first: UUID, second: UUID, mark: str) -> None:
         await self.touch(first, second, mark)
 
@@ -56,11 +57,11 @@ async def test_without_it_one_of_the_callers_would_hear_of_it(database: Database
 async def test_it_is_not_tried_for_ever() -> None:
     tries: list[UUID] = []
 
-    @tried_again
+    @again(Contended)
     async def never() -> None:
         tries.append(new_id())
         raise Contended("taken")
 
     with pytest.raises(Contended):
         await never()
-    assert len(tries) == 4
+    assert len(tries) == TIMES
