@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, insert, or_, select, text, update
+from sqlalchemy import case, func, insert, select, text, update
 
 from app.db.tables import lanes
 from app.db.unit_of_work import Tx
@@ -77,20 +77,14 @@ async def read(tx: Tx, lane_id: UUID, *, lock: bool = False) -> Lane | None:
     return None if row is None else Lane(**row._mapping)
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """The pause of a lane that is still felt: it lasts (`resumed_at` None), or it ended then."""
+async def waited_until(tx: Tx, lane_ids: Collection[UUID], *, since: datetime) -> dict[UUID, datetime]:
+    """Until when what came had to wait for these: until now while one is paused, else until it was let go.
 
-    resumed_at: datetime | None
-
-
-async def stops_of(tx: Tx, lane_ids: Collection[UUID], *, since: datetime) -> dict[UUID, Stop]:
-    """Which of these are paused, or were let go at `since` or later."""
-    felt = or_(lanes.c.paused_at.is_not(None), lanes.c.resumed_at >= since)
-    found = await tx.execute(
-        select(lanes.c.id, lanes.c.paused_at, lanes.c.resumed_at).where(lanes.c.id.in_(lane_ids), felt)
-    )
-    return {row.id: Stop(None if row.paused_at is not None else row.resumed_at) for row in found}
+    Those that were let go before `since`, or were never paused, are left out.
+    """
+    until = case((lanes.c.paused_at.is_not(None), func.kassa_now()), else_=lanes.c.resumed_at)
+    found = await tx.execute(select(lanes.c.id, until).where(lanes.c.id.in_(lane_ids), until >= since))
+    return {row[0]: row[1] for row in found}
 
 
 async def set_limits(

@@ -82,11 +82,11 @@ class Deadlines:
             at, moments = await database_now(tx), []
             rows = (await receipts.by_ids(tx, sorted(taken))).values()
             kassas = {row.kassa_id for row in rows if row.kassa_id is not None}
-            stops = await lanes.stops_of(tx, kassas, since=at - _CATCHING_UP)
+            waited = await lanes.waited_until(tx, kassas, since=at - _CATCHING_UP)
             for row in rows:
                 alarm, following = alarms_of(row, at)
                 moments.append((row.id, following.at))
-                if alarm is not None and not (alarm.step is Step.WARNING and _waits_for(row, stops)):
+                if alarm is not None and not (alarm.step is Step.WARNING and _waits_for(row, waited)):
                     await self._tell(tx, row, alarm, at)
             await overdue.set_alarms(tx, moments)
         return min(len(taken), _BATCH)
@@ -213,12 +213,10 @@ def alarms_of(row: ReceiptRow, now: datetime) -> tuple[Alarm | None, Alarm]:
     return last_alarm(found, row.created_at, now), next_alarm(found, row.created_at, now)
 
 
-def _waits_for(row: ReceiptRow, stops: Mapping[UUID, lanes.Stop]) -> bool:
+def _waits_for(row: ReceiptRow, waited: Mapping[UUID, datetime]) -> bool:
     """Whether a pause of its kassa is why it is not there yet."""
-    stop = None if row.kassa_id is None else stops.get(row.kassa_id)
-    if stop is None or row.status not in _ON_ITS_WAY:
-        return False
-    return stop.resumed_at is None or row.created_at <= stop.resumed_at
+    until = None if row.kassa_id is None else waited.get(row.kassa_id)
+    return until is not None and row.status in _ON_ITS_WAY and row.created_at <= until
 
 
 def _is_late(row: ReceiptRow, now: datetime) -> bool:
