@@ -7,11 +7,11 @@ from app.cli.demo_town import Deed, Json, Town, expect
 
 MOYKLASS, BITRIX24 = "Мой Класс", "Bitrix24"
 
-_EIGHT = (
+_KEPT_BY_PORTAL = (
     *("REG_NUMBER_KKT", "FISCAL_DOC_ATTR", "FISCAL_DOC_NUMBER", "FISCAL_RECEIPT_NUMBER"),
     *("FN_NUMBER", "SHIFT_NUMBER", "PRINT_END_TIME"),
 )
-"""What the portal keeps of a receipt beside our UUID."""
+"""Members of a receipt, beside our UUID."""
 
 
 async def pupil_pays(town: Town) -> None:
@@ -94,7 +94,7 @@ async def _checked(town: Town, name: str, title: str, type: str, amount: int) ->
         return known if known["status"] == "Y" else None
 
     known = await town.until(look, f"the portal never heard of its check {check['id']}")
-    lacking = [one for one in _EIGHT if not known["fiscal"].get(one)]
+    lacking = [one for one in _KEPT_BY_PORTAL if not known["fiscal"].get(one)]
     expect(not lacking, f"the portal was not told {', '.join(lacking)}")
     told, fiscal = str(known["fiscal"]["FISCAL_DOC_NUMBER"]), deed.receipt["fiscal"]
     expect(told == str(fiscal["fd"]), f"the portal believes in document {told}, not {fiscal['fd']}")

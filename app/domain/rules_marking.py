@@ -40,7 +40,7 @@ def marking_findings(pointer: str, item: Item, marking: MarkingCode) -> Iterator
             1023,
             "Split the line, one code each.",
         )
-    yield from _fraction(f"{pointer}/marking_code", marking)
+    yield from _fraction(f"{pointer}/marking_code", item, marking)
 
 
 def check_digit(digits: str) -> int:
@@ -81,17 +81,23 @@ def _code(pointer: str, code: str) -> Iterator[Finding]:
             )
 
 
-def _fraction(pointer: str, marking: MarkingCode) -> Iterator[Finding]:
+def _fraction(pointer: str, item: Item, marking: MarkingCode) -> Iterator[Finding]:
     numerator, denominator = marking.numerator, marking.denominator
     if numerator is None and denominator is None:
         return
-    # That a part goes with the measure "piece" only is unconfirmed (U): the register judges it.
-    if numerator is None or denominator is None or not 1 <= numerator < denominator:
+    # That a part goes with the measure "piece" only is unconfirmed (U); what is sold in parts is a piece.
+    right = (
+        numerator is not None
+        and denominator is not None
+        and 1 <= numerator < denominator
+        and item.measure is Measure.PIECE
+    )
+    if not right:
         yield Finding(
             pointer,
             "mark_fraction",
-            "A part of a package is numerator/denominator, both from 1, the first smaller.",
-            "Дробное количество: числитель меньше знаменателя, оба от 1.",
+            "A part of a package is numerator/denominator, both from 1, the first smaller, and counted in pieces.",
+            "Дробное количество: числитель меньше знаменателя, оба от 1, мера только штуки.",
             1291,
-            "Give both numbers, for example 1 and 2.",
+            "Give both numbers, for example 1 and 2, with measure piece.",
         )

@@ -15,13 +15,7 @@ def again(error: type[Exception]) -> Callable[[F], F]:
     The fourth failure is the caller's. The transactions of people need it: whoever acts on a receipt locks its chain,
     then those that it looks back at, while the pipeline locks them by id, and the database breaks such a deadlock.
     """
-    decorator: Callable[[F], F] = cast(
-        "Any",
-        retry(
-            retry=retry_if_exception_type(error),
-            wait=wait_random(0.01, 0.1),
-            stop=stop_after_attempt(TIMES),
-            reraise=True,
-        ),
+    decorated = retry(
+        retry=retry_if_exception_type(error), wait=wait_random(0.01, 0.1), stop=stop_after_attempt(TIMES), reraise=True
     )
-    return decorator
+    return cast("Callable[[F], F]", decorated)

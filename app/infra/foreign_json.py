@@ -32,11 +32,15 @@ def read_json(body: bytes | str, *, numbers_as_text: bool = False) -> Any:
 
 
 def one_line(value: Any) -> str:
-    """One line of printable text; empty for what is no text or number. A NUL or half a surrogate pair would be refused
-    by the database, for ever."""
+    """One line of printable text; empty for what is no text or number."""
     if isinstance(value, bool) or not isinstance(value, (str, int, Decimal)):
         return ""
-    return " ".join("".join(char if char.isprintable() else " " for char in str(value)).split())
+    return printable(str(value))
+
+
+def printable(text: str) -> str:
+    """The text as one line: a NUL or half a surrogate pair would be refused by the database, for ever."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 def member(holder: Any, *path: str) -> Any:

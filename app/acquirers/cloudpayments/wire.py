@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from app.domain.money import kopecks, quantity_text
+from app.infra.foreign_json import printable
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]{1,15})?([eE][+-]?[0-9]{1,2})?")
 _MAX_ROUBLES = 10**13
@@ -42,10 +43,8 @@ def whole(value: Any) -> int:
 
 
 def text(value: Any) -> str:
-    """One line of printable text: a NUL or half a surrogate pair would be refused by the database, for ever."""
-    if value is None or isinstance(value, (dict, list)):
-        return ""
-    return " ".join("".join(char if char.isprintable() else " " for char in str(value)).split())
+    """One line of printable text."""
+    return "" if value is None or isinstance(value, (dict, list)) else printable(str(value))
 
 
 def word(value: Any) -> str:

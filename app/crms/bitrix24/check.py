@@ -21,6 +21,7 @@ from app.domain.money import parse_quantity, quantity_text, roubles
 from app.domain.rates import for_method
 from app.domain.receipt import Agent, Customer, MarkingCode
 from app.infra.contacts import normalize_email, normalize_phone
+from app.infra.foreign_json import printable
 from app.ports.source import SourceContext
 
 _BEGINNING: Final = datetime(2017, 7, 1, tzinfo=UTC)
@@ -284,9 +285,7 @@ def _list(post: Nested, name: str) -> list[Any]:
 
 def _text(value: Any) -> str:
     """One line of printable text."""
-    if not isinstance(value, str):
-        return ""
-    return " ".join("".join(char if char.isprintable() else " " for char in value).split())
+    return printable(value) if isinstance(value, str) else ""
 
 
 def _word(value: Any) -> str:

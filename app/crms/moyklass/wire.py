@@ -7,6 +7,8 @@ from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
+from app.infra.foreign_json import printable
+
 _NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?")
 _KOPECK = Decimal("0.01")
 _MOST = Decimal(10**10)
@@ -175,7 +177,7 @@ def text(value: object) -> str | None:
     """One line of printable text, or None."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
-    return " ".join("".join(char if char.isprintable() else " " for char in str(value)).split()) or None
+    return printable(str(value)) or None
 
 
 def _rows(row: Mapping[str, Any], name: str) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ARRAY, LargeBinary, Uuid, bindparam, text
+from sqlalchemy import ARRAY, LargeBinary, TextClause, Uuid, bindparam, text
 
 from app.db.repos.retention import FINAL
 from app.db.unit_of_work import Tx
@@ -27,6 +27,8 @@ class Sealed:
     blob: bytes
 
 
+_IDS = bindparam("ids", type_=ARRAY(Uuid))
+
 _RECEIPTS = text(f"""
 SELECT r.id, r.event_id,
   r.status IN {FINAL} AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.ref = r.id) AS finished
@@ -42,12 +44,24 @@ WHERE e.merchant_id = :merchant AND (e.id = ANY(:ids) OR e.linked_to = ANY(:ids)
   AND e.status <> 'received' AND (e.status <> 'held' OR EXISTS (SELECT 1 FROM receipts r WHERE r.event_id = e.id))
   AND NOT EXISTS (SELECT 1 FROM receipts r WHERE r.event_id = e.id AND r.status NOT IN {FINAL})
 ORDER BY e.id FOR UPDATE OF e
-""").bindparams(bindparam("ids", type_=ARRAY(Uuid)))
+""").bindparams(_IDS)
 
 _NOTICES = text("""
 SELECT n.id, n.raw AS blob FROM notifications n
 WHERE n.merchant_id = :merchant AND n.id > :after AND n.status <> 'received' ORDER BY n.id LIMIT :limit
 """)
+
+
+_FORGET_BUYER = text("""
+UPDATE receipts SET customer = NULL, email_hash = NULL, phone_hash = NULL, phone_tail_hash = NULL
+WHERE merchant_id = :merchant AND id = ANY(:ids)
+""").bindparams(_IDS)
+_FORGET_EXCHANGES = text("""
+UPDATE attempts SET exchange = NULL
+WHERE merchant_id = :merchant AND receipt_id = ANY(:ids) AND exchange IS NOT NULL
+""").bindparams(_IDS)
+_DELETE_NOTICES = text("DELETE FROM notifications WHERE merchant_id = :merchant AND id = ANY(:ids)").bindparams(_IDS)
+_REPLACE = text("UPDATE events SET payload = :blob WHERE merchant_id = :merchant AND id = :id")
 
 
 async def receipts(
@@ -60,26 +74,12 @@ async def receipts(
 
 async def forget_buyer(tx: Tx, merchant_id: UUID, receipt_ids: Sequence[UUID]) -> int:
     """Take the buyer and what he is found by from receipts; how many had one. Everything fiscal stays."""
-    found = await tx.execute(
-        text(
-            "UPDATE receipts SET customer = NULL, email_hash = NULL, phone_hash = NULL, phone_tail_hash = NULL "
-            "WHERE merchant_id = :merchant AND id = ANY(:ids)"
-        ).bindparams(bindparam("ids", type_=ARRAY(Uuid))),
-        {"merchant": merchant_id, "ids": list(receipt_ids)},
-    )
-    return int(found.rowcount)
+    return await _changed(tx, _FORGET_BUYER, merchant_id, receipt_ids)
 
 
 async def forget_exchanges(tx: Tx, merchant_id: UUID, receipt_ids: Sequence[UUID]) -> int:
     """Take what went over the wire for these receipts; outcomes and evidence stay."""
-    found = await tx.execute(
-        text(
-            "UPDATE attempts SET exchange = NULL "
-            "WHERE merchant_id = :merchant AND receipt_id = ANY(:ids) AND exchange IS NOT NULL"
-        ).bindparams(bindparam("ids", type_=ARRAY(Uuid))),
-        {"merchant": merchant_id, "ids": list(receipt_ids)},
-    )
-    return int(found.rowcount)
+    return await _changed(tx, _FORGET_EXCHANGES, merchant_id, receipt_ids)
 
 
 async def events(tx: Tx, merchant_id: UUID, event_ids: Sequence[UUID]) -> list[Sealed]:
@@ -90,10 +90,7 @@ async def events(tx: Tx, merchant_id: UUID, event_ids: Sequence[UUID]) -> list[S
 
 async def replace_payload(tx: Tx, merchant_id: UUID, event: Sealed) -> None:
     """Put another payload in an event's place."""
-    await tx.execute(
-        text("UPDATE events SET payload = :blob WHERE merchant_id = :merchant AND id = :id"),
-        {"merchant": merchant_id, "id": event.id, "blob": event.blob},
-    )
+    await tx.execute(_REPLACE, {"merchant": merchant_id, "id": event.id, "blob": event.blob})
 
 
 async def notices(tx: Tx, merchant_id: UUID, after: UUID, limit: int) -> list[Sealed]:
@@ -104,10 +101,9 @@ async def notices(tx: Tx, merchant_id: UUID, after: UUID, limit: int) -> list[Se
 
 async def delete_notices(tx: Tx, merchant_id: UUID, notice_ids: Sequence[UUID]) -> int:
     """Raw notifications go whole: one that comes again is a repeat by its event."""
-    found = await tx.execute(
-        text("DELETE FROM notifications WHERE merchant_id = :merchant AND id = ANY(:ids)").bindparams(
-            bindparam("ids", type_=ARRAY(Uuid))
-        ),
-        {"merchant": merchant_id, "ids": list(notice_ids)},
-    )
+    return await _changed(tx, _DELETE_NOTICES, merchant_id, notice_ids)
+
+
+async def _changed(tx: Tx, statement: TextClause, merchant_id: UUID, ids: Sequence[UUID]) -> int:
+    found = await tx.execute(statement, {"merchant": merchant_id, "ids": list(ids)})
     return int(found.rowcount)

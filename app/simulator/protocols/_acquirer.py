@@ -1,7 +1,7 @@
 """What simulated acquirers have in common: a notice is posted again until the answer is the one that they take."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -21,9 +21,11 @@ class Repeats(BaseModel):
     at_once: bool = Field(default=False, description="Send the repeats all at the same time.")
 
 
-async def deliver(
-    simulator: Simulator, url: str, body: bytes, repeats: Repeats, accepted: Callable[[httpx.Response], bool]
-) -> list[dict[str, Any]]:
+Post = Callable[[], Awaitable[httpx.Response]]
+"""Sends the notice once."""
+
+
+async def deliver(post: Post, repeats: Repeats, accepted: Callable[[httpx.Response], bool]) -> list[dict[str, Any]]:
     """Every answer, in the order of deliveries."""
 
     async def once(delivery: int) -> list[dict[str, Any]]:
@@ -31,7 +33,7 @@ async def deliver(
         for attempt in range(1, repeats.attempts + 1):
             if attempt > 1:
                 await asyncio.sleep(repeats.retry_seconds)
-            told = await _post(simulator, url, body, accepted)
+            told = await _told(post, accepted)
             answers.append({"delivery": delivery, "attempt": attempt} | told)
             if told["accepted"]:
                 break
@@ -45,11 +47,18 @@ async def deliver(
     return [answer for answers in found for answer in answers]
 
 
-async def _post(
-    simulator: Simulator, url: str, body: bytes, accepted: Callable[[httpx.Response], bool]
-) -> dict[str, Any]:
+def json_to(simulator: Simulator, url: str, body: bytes) -> Post:
+    """A notice as JSON."""
+
+    def post() -> Awaitable[httpx.Response]:
+        return simulator.http.post(url, content=body, headers={"Content-Type": "application/json"})
+
+    return post
+
+
+async def _told(post: Post, accepted: Callable[[httpx.Response], bool]) -> dict[str, Any]:
     try:
-        answer = await simulator.http.post(url, content=body, headers={"Content-Type": "application/json"})
+        answer = await post()
     except httpx.HTTPError as error:
         return {"status": None, "body": type(error).__name__, "accepted": False}
     return {"status": answer.status_code, "body": answer.text, "accepted": accepted(answer)}

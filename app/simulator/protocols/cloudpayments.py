@@ -21,6 +21,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.simulator.faults import Call, play
+from app.simulator.protocols._acquirer import Repeats, deliver
 from app.simulator.simulator import Simulator
 
 CODE = "cloudpayments"
@@ -40,14 +41,11 @@ class Settings(BaseModel):
     api_secret: str | None = None
 
 
-class SendRequest(BaseModel):
+class SendRequest(Repeats):
     """What to send where. `fields` go over plausible ones of the kind; null takes a field away.
 
-    `repeat` sends the finished notice so many times, each until accepted or `attempts` times. `forge` spoils the
-    signature: `body_changed` signs first and changes the body afterwards.
+    `forge` spoils the signature: `body_changed` signs first and changes the body afterwards.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     target_base_url: str
     api_secret: str
@@ -55,9 +53,6 @@ class SendRequest(BaseModel):
     fields: dict[str, Any] = Field(default_factory=dict)
     format: Literal["form", "json", "get"] = "form"
     forge: Literal["none", "no_signature", "bad_signature", "body_changed"] = "none"
-    repeat: int = Field(default=1, ge=1, le=100)
-    attempts: int = Field(default=3, ge=1, le=100)
-    retry_seconds: float = Field(default=0.2, ge=0, le=60)
     delay_seconds: float = Field(default=0, ge=0, le=60)
 
 
@@ -108,22 +103,8 @@ class _Front:
             self.payments[str(fields.get("TransactionId"))] = fields
         notice = _notice(order, fields)
         await asyncio.sleep(order.delay_seconds)
-        answers: list[dict[str, Any]] = []
-        for delivery in range(1, order.repeat + 1):
-            for attempt in range(1, order.attempts + 1):
-                if attempt > 1:
-                    await asyncio.sleep(order.retry_seconds)
-                answers.append({"delivery": delivery, "attempt": attempt} | await self._post(notice))
-                if answers[-1]["accepted"]:
-                    break
+        answers = await deliver(lambda: self.simulator.http.request(**notice), order, _accepted)
         return {"transaction_id": fields.get("TransactionId"), "answers": answers}
-
-    async def _post(self, notice: dict[str, Any]) -> dict[str, Any]:
-        try:
-            answer = await self.simulator.http.request(**notice)
-        except httpx.HTTPError as error:
-            return {"status": None, "body": type(error).__name__, "accepted": False}
-        return {"status": answer.status_code, "body": answer.text, "accepted": _accepted(answer)}
 
     async def look_up(self, number: int, request: Request) -> Response:
         async def act() -> Response:

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.simulator.faults import Action, Call, play
-from app.simulator.protocols._acquirer import Repeats, deliver
+from app.simulator.protocols._acquirer import Repeats, deliver, json_to
 from app.simulator.simulator import Simulator
 
 CODE = "tbank"
@@ -96,7 +96,8 @@ class _Front:
         if order.state is not None:
             told = {name: fields.get(name) for name in ("OrderId", "Status", "Amount")}
             self.payments[str(fields.get("PaymentId"))] = told | order.state
-        answers = await deliver(self.simulator, order.target_url, self._signed(fields, order.forge), order, _accepted)
+        notice = json_to(self.simulator, order.target_url, self._signed(fields, order.forge))
+        answers = await deliver(notice, order, _accepted)
         return {"payment_id": fields.get("PaymentId"), "answers": answers}
 
     def pay(self, payment_id: str) -> Response:
@@ -186,7 +187,7 @@ class _Front:
             self.simulator.spawn(self._deliver(url, self._signed(fields, "none")))
 
     async def _deliver(self, url: str, body: bytes) -> None:
-        await deliver(self.simulator, url, body, Repeats(attempts=20), _accepted)
+        await deliver(json_to(self.simulator, url, body), Repeats(attempts=20), _accepted)
 
     def _told(self, id: str, **more: Any) -> Response:
         payment = self.payments[id]

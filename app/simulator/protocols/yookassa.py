@@ -18,7 +18,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.simulator.faults import Action, Call, play
-from app.simulator.protocols._acquirer import Repeats, deliver
+from app.simulator.protocols._acquirer import Repeats, deliver, json_to
 from app.simulator.simulator import Simulator
 
 CODE = "yookassa"
@@ -103,7 +103,7 @@ class _Front:
         if order.known:
             self.books[kind][made["id"]] = made
         body = _notification(order.event, made | order.claims)
-        answers = await deliver(self.simulator, order.target_url, body, order, _accepted)
+        answers = await deliver(json_to(self.simulator, order.target_url, body), order, _accepted)
         return {"id": made["id"], "answers": answers}
 
     def pay(self, payment_id: str) -> Response:
@@ -218,7 +218,7 @@ class _Front:
             self.simulator.spawn(self._deliver(self.webhook, _notification(event, about)))
 
     async def _deliver(self, url: str, body: bytes) -> None:
-        await deliver(self.simulator, url, body, Repeats(attempts=20), _accepted)
+        await deliver(json_to(self.simulator, url, body), Repeats(attempts=20), _accepted)
 
     def _payment(self, status: str) -> dict[str, Any]:
         paid = status in ("succeeded", "waiting_for_capture")

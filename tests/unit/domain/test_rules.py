@@ -69,6 +69,11 @@ LINE_FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"marking": MarkingCode("x" * 257)}, "mark_length", "marking_code"),
     ({"marking": MarkingCode(CODE, numerator=2, denominator=2)}, "mark_fraction", "marking_code"),
     ({"marking": MarkingCode(CODE, numerator=1)}, "mark_fraction", "marking_code"),
+    (
+        {"marking": MarkingCode(CODE, numerator=1, denominator=2), "measure": Measure.KILOGRAM},
+        "mark_fraction",
+        "marking_code",
+    ),
     ({"excise": -1}, "excise_negative", "excise"),
     ({"country": "RU"}, "country_code", "country"),
     ({"declaration": "7" * 33}, "text_length", "declaration"),
