@@ -37,6 +37,8 @@ def sqlstate(error: BaseException) -> str | None:
 
 _AWAY = (OSError, asyncpg.InterfaceError, InterfaceError, DBAPIError, asyncpg.InternalClientError, PoolExhausted)
 """Without an SQLSTATE: the connection broke, or none became free in time."""
+TROUBLE = (*_AWAY, TimeoutError, asyncpg.PostgresError)
+"""All that talking to the database may raise, InternalClientError for one that is just being started included."""
 
 
 def is_lost(error: BaseException) -> bool:
@@ -229,7 +231,7 @@ async def database_now(tx: Tx) -> datetime:
 async def _away() -> AsyncIterator[None]:
     try:
         yield
-    except (*_AWAY, TimeoutError, asyncpg.PostgresError) as error:
+    except TROUBLE as error:
         if is_lost(error) or isinstance(error, TimeoutError):
             raise Busy("the database is not reachable at the moment; repeat the same request") from error
         if is_retryable(error):

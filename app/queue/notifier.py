@@ -6,7 +6,7 @@ import contextlib
 import asyncpg
 import structlog
 
-from app.db.unit_of_work import Database
+from app.db.unit_of_work import TROUBLE, Database
 from app.queue.jobs import CHANNEL, RESUMED
 
 log = structlog.get_logger(__name__)
@@ -48,7 +48,7 @@ class Notifier:
         while True:
             try:
                 connection: asyncpg.Connection = await self._database.connect()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except TROUBLE:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5.0)
                 continue
@@ -59,7 +59,7 @@ class Notifier:
                 await connection.add_listener(CHANNEL, self._hear)
                 self._hear(connection, 0, CHANNEL, RESUMED)
                 await lost.wait()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except TROUBLE:
                 log.warning("notifier.lost")
             finally:
                 connection.terminate()
