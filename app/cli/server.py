@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.cli.errors import Stop
-from app.cli.heads import BoundedHeads
+from app.cli.request_heads import BoundedHeads
 
 
 def bind(host: str, port: int, *, option: str = "--port", variable: str | None = "KASSA_PORT") -> socket.socket:

@@ -13,6 +13,7 @@ from decimal import Decimal
 from app.domain.basket import Adjustment, net_lines
 from app.domain.event import EventItem, EventRequisites, PaymentEvent
 from app.domain.ffd import PaymentKind
+from app.domain.fitting import NAME_LIMIT
 from app.domain.ledger import Ledger, LedgerLine
 from app.domain.limits import DriverLimits
 from app.domain.money import roubles
@@ -127,7 +128,7 @@ def named(item: EventItem, lines: Sequence[LedgerLine]) -> list[LedgerLine]:
         lines = [line for line in lines if line.item.marking is None]
     if item.sku is not None and (by_sku := [line for line in lines if line.item.sku == item.sku]):
         return by_sku
-    name = fit(item.name, 128)[0].casefold()
+    name = fit(item.name, NAME_LIMIT)[0].casefold()
     return [line for line in lines if line.item.name.casefold() == name]
 
 
@@ -166,7 +167,7 @@ def _by_lines(event: PaymentEvent, ledger: Ledger) -> tuple[list[Item], list[Adj
             lines += made
         if taken := nets[index].taken:
             here = tuple(range(before, len(lines)))
-            adjustments.append(Adjustment(index, fit(item.name, 128)[0], item.amount, amount, taken, here))
+            adjustments.append(Adjustment(index, fit(item.name, NAME_LIMIT)[0], item.amount, amount, taken, here))
     return lines, adjustments
 
 

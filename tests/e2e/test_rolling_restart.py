@@ -18,7 +18,7 @@ import pytest
 
 from app.keys import generate
 from app.simulator.server import UVICORN_OPTIONS, create_simulator
-from tests.e2e.test_up import ENVIRONMENT, EVENT, connect
+from tests.support.connected import ENVIRONMENT, EVENT, connect
 from tests.support.program import Program, program
 from tests.support.server import serve
 

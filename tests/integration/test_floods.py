@@ -14,7 +14,7 @@ import pytest
 import structlog
 from sqlalchemy import text
 
-from app.cli.heads import BoundedHeads
+from app.cli.request_heads import BoundedHeads
 from app.db.tables import metadata
 from app.infra.ids import public
 from app.main import create_app
