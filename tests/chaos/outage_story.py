@@ -33,6 +33,8 @@ SHAPES: tuple[tuple[float, str, dict[str, Any] | None], ...] = (
     (0.985, "printed, no answer", {"kind": "hang", "params": {"seconds": 60}}),
 )
 """What the provider does wrong, from which part of the outage on; the last one costs a real deadline per probe."""
+DEAREST = 5_000
+"""Kopecks: all payments of six hours together stay below every bound at which a merchant is told of VAT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ class Payers:
 
     def _next_sale(self) -> tuple[str, int]:
         self._number += 1
-        return f"p-{self._number:06d}", self._random.randrange(100, 2_000_000)
+        return f"p-{self._number:06d}", self._random.randrange(100, DEAREST)
 
     async def _report(self, kind: str, payment: str, total: int) -> None:
         name = f"Абонемент {payment}"

@@ -5,6 +5,7 @@ once, callbacks that lie, answers after their callback, and a log of every call.
 """
 
 import asyncio
+import gc
 import hashlib
 import json
 import os
@@ -165,6 +166,8 @@ def main() -> None:
     app = create_simulator(SimulatorConfig(tape_path=Path(config["ledger"]), settings=settings))
     simulator: Simulator = app.state.simulator
     simulator.faults.set_mix(MixRequest(mix=config["mix"], seed=config["mix_seed"], params=config["params"]))
+    # All documents are kept: searching hundreds of thousands for cycles stops the register for seconds, an outage of ours.
+    gc.disable()
     with Path(config["calls"]).open("a") as log:
         uvicorn.run(
             Habits(app, simulator, config, log),
