@@ -166,7 +166,7 @@ def main() -> None:
     app = create_simulator(SimulatorConfig(tape_path=Path(config["ledger"]), settings=settings))
     simulator: Simulator = app.state.simulator
     simulator.faults.set_mix(MixRequest(mix=config["mix"], seed=config["mix_seed"], params=config["params"]))
-    # All documents are kept: searching hundreds of thousands for cycles stops the register for seconds, an outage of ours.
+    # All documents are kept: searching hundreds of thousands for cycles stops the register for seconds.
     gc.disable()
     with Path(config["calls"]).open("a") as log:
         uvicorn.run(
