@@ -12,6 +12,10 @@ from fastapi import FastAPI
 from app.cli.errors import Stop
 from app.cli.request_heads import BoundedHeads
 
+IDLE_SECONDS = 75
+"""How long a connection waits for its next request: longer than pools of clients and load balancers keep an idle one
+(usually 60), so that they end it and no request is written into one that we are just closing."""
+
 
 def bind(host: str, port: int, *, option: str = "--port", variable: str | None = "KASSA_PORT") -> socket.socket:
     """A bound socket; port 0 takes a free one. Stop names what to change when it cannot be had."""
@@ -73,6 +77,7 @@ async def serving(app: FastAPI, found: socket.socket, *, patience: float, **opti
         log_level="warning",
         server_header=False,
         http=BoundedHeads,
+        timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=max(1, round(patience)),
         **options,
     )
