@@ -38,6 +38,7 @@ from app.queue.settle import Settlement, Verdict, settle
 from app.services.access import Access
 from app.services.actions import Actions
 from app.services.bundle import Services
+from app.services.by_hand import ByHand
 from app.services.catalog import Catalog
 from app.services.correction_batches import CorrectionBatches
 from app.services.corrections import Corrections
@@ -207,6 +208,7 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
             intake=intake,
             previews=Previews(database=database, catalog=catalog, intake=intake, drivers=drivers, box=keys.box),
             actions=actions,
+            by_hand=ByHand(database, intake),
             corrections=Corrections(
                 database=database, catalog=catalog, intake=intake, planner=planner, registry=kassas
             ),

@@ -129,7 +129,7 @@ async def create_receipt(
 
     async def work() -> Response:
         operation, event = body.to_domain(key)
-        made = await services.actions.manual(who.principal, who.merchant_id, key, operation, event)
+        made = await services.by_hand.manual(who.principal, who.merchant_id, key, operation, event)
         return await made_by_hand(services, who, made)
 
     return await once(request, services, who, key, work)
@@ -288,7 +288,7 @@ async def refund_receipt(
             for one in body.items or ()
         ]
         sale = await services.reads.receipt(who.merchant_id, receipt_id, masked=True)
-        event_id = await services.actions.refund(
+        event_id = await services.by_hand.refund(
             who.principal,
             who.merchant_id,
             receipt_id,

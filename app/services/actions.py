@@ -1,4 +1,4 @@
-"""Safe operator actions: retry, cancel, fill, correct, resolve, refund, make by hand.
+"""Safe operator actions: retry, cancel, fill, correct, resolve.
 
 Each locks chain, receipt and job in that order, names who did it and why in the timeline, and does only what the
 table of transitions allows. None of them can print a second document for what may have been printed.
@@ -14,12 +14,11 @@ from app.db.repos import chains, history, planned, receipts
 from app.db.repos.receipts import ReceiptRow
 from app.db.unit_of_work import Database, Tx, database_now
 from app.domain.codec import event_from_json, event_to_json, fiscal_to_json
-from app.domain.errors import Conflict, Contended, Finding, Invalid, NotFound, PreconditionFailed, RefundExceedsPayment
-from app.domain.event import EventItem, EventStatus, EventType, PaymentEvent
+from app.domain.errors import Conflict, Contended, Invalid, NotFound, PreconditionFailed
+from app.domain.event import EventStatus, EventType, PaymentEvent
 from app.domain.ffd import Operation
 from app.domain.identity import provider_id
 from app.domain.lifecycle import Happening, IllegalTransition, MessageType, Status, Step, allowed, step
-from app.domain.money import roubles
 from app.domain.nomenclature import PERSON
 from app.domain.plan import Held, HeldReason, Planned, Refused
 from app.domain.qr import qr_text
@@ -29,7 +28,7 @@ from app.queue import lanes, work
 from app.queue.accept import CLASH
 from app.queue.jobs import FOLLOW_UP, RECEIPT_ORDERS, JobKind
 from app.queue.tell import tell
-from app.services.by_hand import manual_event, manual_shape, shaped
+from app.services.by_hand import shaped
 from app.services.catalog import Catalog, MerchantSettings
 from app.services.customers import open_customer, open_event, seal_event
 from app.services.intake import Intake, lacking
@@ -328,71 +327,6 @@ class Actions:
             return
         await self._planner.recount_and_advance(tx, row.chain_id, settings)
 
-    async def refund(
-        self,
-        principal: Principal,
-        merchant_id: UUID,
-        receipt_id: UUID,
-        key: str,
-        items: tuple[EventItem, ...],
-        amount: int | None,
-        metadata: dict[str, object],
-        reason: str | None,
-    ) -> UUID:
-        """Refund a sale in full, by lines or by amount; planned under the sale's lock. Returns the refund's event."""
-        async with self._database.pipeline() as tx:
-            row = await receipts.by_id(tx, merchant_id, receipt_id)
-        if row is None:
-            raise NotFound("no such receipt")
-        before = await self._intake.known(merchant_id, row.source_id, EventType.REFUND_SUCCEEDED, f"refund:{key}")
-        if before is not None:
-            return before
-        async with self._database.pipeline() as tx:
-            if row.operation != Operation.SELL.code or row.external_id is None:
-                raise Conflict("only a sale can be refunded")
-            if row.status in (Status.REJECTED.value, Status.CANCELLED.value, Status.HELD.value):
-                raise _conflict(Status(row.status), "be refunded: it sold nothing", ())
-            # Not locked: many may ask at once, and what is left is judged when the refund is planned.
-            chain = None if row.chain_id is None else await chains.by_id(tx, merchant_id, row.chain_id)
-        if chain is not None and chain.source_id == chain.merchant_id:
-            raise Conflict(
-                "this closing has no payment of its own: refund the payments of its order, or report the refund with "
-                "`original` where another program printed the sale"
-            )
-        left = row.total if chain is None else chain.sold - chain.refunded
-        if amount is None and not items and left <= 0:
-            raise Conflict("nothing is left of this sale that could be refunded", current_state=row.status)
-        wanted = amount if amount is not None else sum(item.amount for item in items) or left
-        if wanted > left:
-            raise RefundExceedsPayment("more is asked back than is left of the sale", (_beyond(left),), refundable=left)
-        event = PaymentEvent(
-            type=EventType.REFUND_SUCCEEDED,
-            external_id=f"refund:{key}",
-            amount=wanted,
-            occurred_at=await self._database.now(),
-            # A closing is refunded as what it closed: its payment.
-            payment_id=row.external_id if chain is None else chain.payment_id,
-            order_id=row.order_id,
-            items=items,
-            metadata={**metadata, **({"reason": reason} if reason else {})},
-        )
-        answer = await self._intake.accept(merchant_id, row.source_id, event, principal.actor)
-        return answer.event_id
-
-    async def manual(
-        self, principal: Principal, merchant_id: UUID, key: str, operation: Operation, event: PaymentEvent
-    ) -> UUID:
-        """A receipt made by hand, through the same pipeline and checks; its identity is its Idempotency-Key."""
-        source_id = await self._intake.source_of(principal, merchant_id, None)
-        answer = await self._intake.accept(
-            merchant_id,
-            source_id,
-            manual_event(event, key),
-            principal.actor,
-            shape=manual_shape(operation),
-        )
-        return answer.event_id
-
     async def _locked(self, tx: Tx, merchant_id: UUID, receipt_id: UUID) -> ReceiptRow:
         """The receipt under its chain's lock and its own."""
         row = await receipts.by_id(tx, merchant_id, receipt_id)
@@ -502,17 +436,6 @@ def _changed(before: PaymentEvent, changes: dict[str, Any]) -> PaymentEvent:
     if changes.get("items"):
         stored["items_origin"] = PERSON
     return event_from_json(json.loads(json.dumps(stored)))
-
-
-def _beyond(left: int) -> Finding:
-    return Finding(
-        "#/amount",
-        "refund_exceeds",
-        f"At most {roubles(left)} is left of this sale.",
-        f"От этой продажи осталось не больше {roubles(left)} руб.",
-        1020,
-        "Return what is left, or look at the refunds that were made already.",
-    )
 
 
 def _conflict(status: Status, what: str, states: tuple[str, ...]) -> Conflict:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from app.services.access import Access
 from app.services.actions import Actions
+from app.services.by_hand import ByHand
 from app.services.catalog import Catalog
 from app.services.correction_batches import CorrectionBatches
 from app.services.corrections import Corrections
@@ -52,6 +53,7 @@ class Services:
     intake: Intake
     previews: Previews
     actions: Actions
+    by_hand: ByHand
     corrections: Corrections
     missing: MissingReceipts
     correction_batches: CorrectionBatches

@@ -151,7 +151,7 @@ async def test_a_refused_refund_gives_its_sum_back_to_the_chain(world: World) ->
         refund = await world.refund("r-1", "p-1", 199_000)
         await world.status(refund, "rejected")
         await world.idle()
-        again = await world.runtime.services.actions.refund(
+        again = await world.runtime.services.by_hand.refund(
             world.principal, world.merchant_id, row.id, "k-1", (), None, {}, None
         )
         assert (await world.status(again, "fiscalized")).total == 199_000
