@@ -14,6 +14,7 @@ from app import __version__
 from app.db import installation
 from app.db.group_commit import GroupCommitter, Stops
 from app.db.migrate import head
+from app.db.planner import BY_INDEX
 from app.db.records import Acceptance, Accepted
 from app.db.unit_of_work import Database
 from app.domain.deadline import Limits as DeadlineLimits
@@ -309,7 +310,7 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
         stops=Stops(before_commit=runtime.failpoints.hook("lease.renew")),
     )
     settlements: GroupCommitter[Settlement, Verdict] = GroupCommitter("settle", database, settle)
-    ends: GroupCommitter[Ending, Ended] = GroupCommitter("end", database, end, max_batch=1024)
+    ends: GroupCommitter[Ending, Ended] = GroupCommitter("end", database, end, max_batch=1024, opening=BY_INDEX)
     endings = Endings(ends, database)
     rng = random.Random()  # noqa: S311
     pacing = Pacing(
