@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from typer.core import TyperGroup
 
 from app.cli.say import err
-from app.db.unit_of_work import is_lost, sqlstate
+from app.db.trouble import is_lost, sqlstate
 from app.domain.errors import Invalid, KassaError
 from app.infra.crypto import CannotOpen
 from app.infra.postgres import DataDirInUse, EmbeddedPostgresError

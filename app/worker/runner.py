@@ -10,10 +10,10 @@ import time
 from collections import Counter
 from uuid import UUID
 
-import asyncpg
 import structlog
 
 from app.db.repos import workers
+from app.db.trouble import TROUBLE
 from app.db.unit_of_work import Database, Kept
 from app.domain.errors import Busy
 from app.infra.clock import DatabaseClock
@@ -82,8 +82,8 @@ class Runner:
             while not self._stopping.is_set():
                 try:
                     more = await self._claim()
-                except (Busy, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                    log.warning("worker.database_away", error=type(error).__name__)
+                except (Busy, *TROUBLE) as error:
+                    log.warning("worker.database_away", error=_told(error))
                     await self._pause(0.2)
                     continue
                 if not more:
@@ -203,3 +203,8 @@ class Runner:
         with contextlib.suppress(Busy):
             async with self._database.pipeline() as tx:
                 await workers.gone(tx, self._name)
+
+
+def _told(error: BaseException) -> str:
+    """What PostgreSQL says may hold values of rows."""
+    return error.detail if isinstance(error, Busy) else type(error).__name__
