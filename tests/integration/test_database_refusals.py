@@ -3,6 +3,7 @@ edge answers with 503, and for a row whose commit is not known `CommitUnknown`."
 
 import asyncio
 import struct
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -195,6 +196,15 @@ async def test_a_batch_after_the_servers_end_meets_the_next_server(database: Dat
     finally:
         await admin.close()
         await committer.close()
+
+
+async def test_what_could_not_be_stored_is_given_again_after_growing_waits(database: Database) -> None:
+    took = []
+    for tried in (0, 3, 30):
+        began = time.monotonic()
+        await database.before_again(tried)
+        took.append(time.monotonic() - began)
+    assert all(waited >= least for waited, least in zip(took, (0.05, 0.4, 1.0), strict=True))
 
 
 def test_a_full_disk_is_told_once_a_minute_and_remembered_as_long() -> None:
