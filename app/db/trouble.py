@@ -108,9 +108,11 @@ class Refusals:
     def note(self, error: BaseException) -> Refusal:
         """Of an error for which `is_lost` is true."""
         refusal = refusal_of(error)
+        if self.disk_full and (sqlstate(error) or "08").startswith(("08", "57P")):
+            # A server that cannot write its own log (WAL) ends without a word: it is gone for the same reason.
+            refusal = Refusal.DISK_FULL
         self._count(refusal.value)
-        # A server that cannot write its own log (WAL) ends without a word; it is away for the same reason.
-        if refusal is Refusal.DISK_FULL or (self.disk_full and refusal in (Refusal.AWAY, Refusal.STARTING)):
+        if refusal is Refusal.DISK_FULL:
             now = self._full_at = self._clock()
             if self._told_at is None or now - self._told_at >= _TOLD_EVERY_SECONDS:
                 self._told_at = now

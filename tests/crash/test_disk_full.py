@@ -16,8 +16,10 @@ import asyncpg
 import httpx
 import pytest
 
+from app.cli import doctor
 from app.cli.launch import keep_running
 from app.db import migrate
+from app.db.trouble import DISK_FULL_ADVICE
 from app.infra.ids import parse
 from app.infra.postgres import EmbeddedPostgres
 from app.main import create_app
@@ -144,6 +146,7 @@ async def test_on_a_full_disk_nothing_is_acknowledged_and_nothing_is_lost(
             await till.until("acknowledged", 30)
             assert (await http.get("/readyz")).json() == {"status": "pass"}
             assert await refusals(http) == 0
+            assert [one.verdict for one in await doctor.disk(world.runtime)] == [doctor.Verdict.OK]
 
             disk.fill()
             await till.until("refused", 30)
@@ -153,6 +156,8 @@ async def test_on_a_full_disk_nothing_is_acknowledged_and_nothing_is_lost(
             assert (ready.status_code, ready.json()["status"]) == (200, "warn")
             assert "disk is full" in ready.json()["output"]
             assert await refusals(http) >= 30 / 6
+            (found,) = await doctor.disk(world.runtime)
+            assert (found.verdict, found.fix) == (doctor.Verdict.FAILED, DISK_FULL_ADVICE)
 
             stored = len(till.acknowledged)
             await _end_the_log(server)
@@ -286,6 +291,8 @@ async def test_a_write_that_the_database_refuses_is_a_503_and_can_be_repeated(
             assert int(answer.headers["retry-after"]) >= 1
         assert await refusals(http, reason) >= len(calls)
         assert (await http.get("/v1/events")).json()["data"] == []
+        ready = await http.get("/readyz")
+        assert (ready.status_code, ready.json()["status"]) == (200, "warn" if reason == "disk_full" else "pass")
         await tables.take()
         for path, body, headers in calls:
             answer = await http.post(path, json=body, headers=headers)

@@ -215,17 +215,16 @@ def test_a_full_disk_is_told_once_a_minute_and_remembered_as_long() -> None:
         refusals.note(gone)
         assert not refusals.disk_full
         refusals.note(full)
-        refusals.note(full)
+        assert refusals.note(asyncpg.QueryCanceledError("too slow")) is Refusal.AWAY
         assert refusals.disk_full
         now += 59
-        refusals.note(gone)  # its server ended, and stays away
+        assert refusals.note(gone) is Refusal.DISK_FULL, "its server ended, and stays away"
         now += 59
         assert refusals.disk_full
         refusals.note(full)
         now += 60
         assert not refusals.disk_full
-        refusals.note(gone)
-        assert not refusals.disk_full
+        assert refusals.note(gone) is Refusal.AWAY
     lines = [line["what_to_do"] for line in told if line["event"] == "database.disk_full"]
     assert len(lines) == 2
     assert "docs/operations.md" in lines[0]
