@@ -122,7 +122,11 @@ class Database:
         """A connection of the pool as asyncpg knows it, in autocommit; for single statements of the queue."""
         async with self._away(), self.engine.connect() as connection:
             raw = await connection.get_raw_connection()
-            yield raw.driver_connection
+            try:
+                yield raw.driver_connection
+            except asyncpg.ReadOnlySQLTransactionError:
+                await connection.invalidate()
+                raise
 
     @asynccontextmanager
     async def raw_transaction(self) -> AsyncIterator[asyncpg.Connection]:
@@ -213,6 +217,7 @@ async def database_now(tx: Tx) -> datetime:
 
 
 def _drop_a_demoted_server(context: ExceptionContext) -> None:
-    """It answers every ping: kept in the pool, its connection would refuse one transaction after another."""
+    """It answers every ping: kept in the pool, its connection would refuse one transaction after another. So would a
+    session that began while a managed database had made itself read-only, its disk being nearly full."""
     if sqlstate(context.original_exception) == READ_ONLY:
         context.is_disconnect, context.invalidate_pool_on_disconnect = True, False

@@ -299,6 +299,47 @@ async def test_a_write_that_the_database_refuses_is_a_503_and_can_be_repeated(
             assert answer.status_code in (201, 202), (path, answer.text)
 
 
+async def test_a_managed_database_that_made_itself_read_only_is_gone_on_with_by_itself(
+    database_url: str, tmp_path: Path
+) -> None:
+    """What Azure, Aiven and Scaleway do to a disk that is nearly full: `default_transaction_read_only`."""
+    admin = await asyncpg.connect(database_url)
+    name = await admin.fetchval("SELECT current_database()")
+    async with shop(database_url, tmp_path) as (world, http), world.working():
+        await admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        # The setting is one of new sessions.
+        await admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()",
+            name,
+        )
+
+        async def only_reads() -> bool:
+            refused = (await http.post("/v1/events", json=sale(5_000))).status_code
+            assert refused in (202, 503)
+            return await refusals(http, "read_only") > 0
+
+        await world.until(only_reads)
+        answer = await http.post("/v1/events", json=sale(6_000))
+        assert answer.status_code == 503
+        assert (await http.get("/v1/receipts")).status_code == 200
+
+        await admin.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+        await admin.close()
+        for amount in (5_000, 6_000):
+            again = await _stored(world, http, amount)
+            await world.status(parse("evt", again), "fiscalized", seconds=60)
+        await world.idle(seconds=60)
+        assert sorted(document["total"] for document in await world.tape()) == [5_000, 6_000]
+
+
+async def _stored(world: World, http: httpx.AsyncClient, amount: int) -> str:
+    """The event of a source that repeats its report as long as it hears 503."""
+    till = Till(world, http)
+    while (told := await till.press(amount)) is None:
+        await asyncio.sleep(0.02)
+    return told
+
+
 KEY = {"Idempotency-Key": "0c6b3c2e-by-hand"}
 
 

@@ -5,7 +5,7 @@ import asyncio
 import struct
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -164,14 +164,17 @@ async def turning_away(state: str) -> AsyncIterator[int]:
         yield server.sockets[0].getsockname()[1]
 
 
-async def test_a_demoted_server_is_not_kept_in_the_pool(counted: tuple[Database, "Counter[str]"]) -> None:
+@pytest.mark.parametrize("way", [_pipeline, _raw, _raw_transaction])
+async def test_a_demoted_server_is_not_kept_in_the_pool(
+    counted: tuple[Database, "Counter[str]"], way: Callable[[Database, str], Awaitable[None]]
+) -> None:
     """It answers every ping, and would refuse one transaction after another."""
     database, _ = counted
     who = text("SELECT pg_backend_pid()")
     async with database.pipeline() as tx:
         before = (await tx.execute(who)).scalar_one()
     with pytest.raises(Busy):
-        await _pipeline(database, raising("25006"))
+        await way(database, raising("25006"))
     async with database.pipeline() as tx:
         assert (await tx.execute(who)).scalar_one() != before
 
