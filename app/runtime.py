@@ -16,6 +16,7 @@ from app.db.group_commit import GroupCommitter, Stops
 from app.db.migrate import head
 from app.db.planner import BY_INDEX
 from app.db.records import Acceptance, Accepted
+from app.db.trouble import Refusal
 from app.db.unit_of_work import Database
 from app.domain.deadline import Limits as DeadlineLimits
 from app.domain.vat_review import parse_bounds
@@ -138,13 +139,22 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
     elif settings.failpoints:
         log.warning("failpoints.ignored", why="KASSA_FAILPOINTS is for tests and acts only with KASSA_TESTING")
     async with AsyncExitStack() as stack:
-        database = Database(dsn, direct=around, pool_size=settings.db_pool_size)
+        metrics = Metrics()
+        for refusal in Refusal:
+            # There from the start: of a series that begins with its first refusal nobody would see the increase.
+            metrics.database_refusals.labels(refusal.value)
+        database = Database(
+            dsn,
+            direct=around,
+            pool_size=settings.db_pool_size,
+            count_refusal=lambda reason: metrics.database_refusals.labels(reason).inc(),
+        )
         stack.push_async_callback(database.close)
         http = await stack.enter_async_context(open_http(policy, limit=max(settings.worker_slots, 50)))
         extra = settings.plugin_packages if settings.testing else ()
         extra_sources = settings.source_packages if settings.testing else ()
         kassas, sources = discover_kassas(*extra), discover_sources(*extra_sources)
-        clock, metrics = DatabaseClock(), Metrics()
+        clock = DatabaseClock()
         clock.sync(await database.now())
         links = PageLinks(keys.pepper, settings.public_url, on=settings.receipt_pages)
         intake_commits: GroupCommitter[Acceptance, Accepted] = GroupCommitter(

@@ -15,10 +15,13 @@ async def alive() -> dict[str, str]:
 
 @router.get("/readyz")
 async def ready(services: ServicesDep, response: Response) -> dict[str, str]:
-    """May be given requests: the database answers, its schema is this code's, and nobody is shutting down."""
+    """May be given requests: the database answers, its schema is this code's, and nobody is shutting down.
+
+    `warn` with 200: requests are answered, and `output` says what an operator should do.
+    """
     found = await services.health.ready()
     if found.ready:
-        return {"status": "pass"}
+        return {"status": "warn", "output": found.why} if found.why else {"status": "pass"}
     response.status_code = 503
     return {"status": "fail", "output": found.why}
 

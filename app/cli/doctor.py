@@ -22,7 +22,9 @@ from app.cli.place import Place, folder_is_new, join_place
 from app.cli.say import FAILED, OK, WARNING, as_json, examples, out
 from app.cli.source import sources_of_merchant
 from app.db import installation, migrate
-from app.db.repos import workers
+from app.db.repos import gauges, workers
+from app.db.trouble import DISK_FULL_ADVICE, Refusal, refusal_of
+from app.domain.errors import Busy
 from app.infra.dsn import Dsn
 from app.infra.ids import public
 from app.runtime import Runtime, open_runtime
@@ -100,6 +102,7 @@ async def _database(settings: Settings, place: Place) -> list[Finding]:
     found.append(Finding("schema", Verdict.OK, f"{revision}, the newest"))
     async with open_runtime(settings, database_url=place.url, keys=place.keys) as runtime:
         checks: tuple[tuple[str, Callable[[Runtime], Awaitable[list[Finding]]]], ...] = (
+            ("disk", disk),
             ("clock", _clock),
             ("keys", _keys),
             ("restore", _restore),
@@ -127,6 +130,18 @@ async def _version(place: Place) -> Finding:
     if version.major < _OLDEST_POSTGRES:
         return Finding("database", Verdict.FAILED, told, f"Use PostgreSQL {_OLDEST_POSTGRES} or newer.")
     return Finding("database", Verdict.OK, told)
+
+
+async def disk(runtime: Runtime) -> list[Finding]:
+    """Whether the database can still write."""
+    try:
+        async with runtime.database.pipeline() as tx:
+            await gauges.room(tx)
+    except Busy as refused:
+        if refusal_of(refused) is not Refusal.DISK_FULL:
+            raise
+        return [Finding("disk", Verdict.FAILED, refused.detail.partition(";")[0], DISK_FULL_ADVICE)]
+    return [Finding("disk", Verdict.OK, "the database finds room to write")]
 
 
 async def _restore(runtime: Runtime) -> list[Finding]:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from typer.core import TyperGroup
 
 from app.cli.say import err
-from app.db.unit_of_work import is_lost, sqlstate
+from app.db.trouble import DISK_FULL_ADVICE, Refusal, is_lost, refusal_of, sqlstate
 from app.domain.errors import Invalid, KassaError
 from app.infra.crypto import CannotOpen
 from app.infra.postgres import DataDirInUse, EmbeddedPostgresError
@@ -61,6 +61,8 @@ def ending_of(error: BaseException) -> Ending | None:
     match error:
         case BaseExceptionGroup(exceptions=(single,)):
             return ending_of(single)
+        case _ if refusal_of(error) is Refusal.DISK_FULL:
+            return Ending(f"Not done: {DISK_FULL_ADVICE}.", 1)
         case Stop():
             return Ending(str(error), error.code)
         case SettingInvalid() | PluginError():

@@ -38,6 +38,7 @@ Report = Callable[[str], None]
 
 _READY_SECONDS = 60.0
 _RESTART_SECONDS = 2.0
+_TOLD_LINES = 8  # so many that the reason is among the farewells
 TAPE_FILE = "simulator-tape.jsonl"
 
 
@@ -182,7 +183,7 @@ async def _simulator(settings: Settings, plan: Plan) -> AsyncIterator[str]:
 @contextlib.asynccontextmanager
 async def _kept_alive(server: EmbeddedPostgres) -> AsyncIterator[None]:
     """A PostgreSQL that ends by itself is started again; meanwhile callers hear 503 and workers wait."""
-    keeper = asyncio.create_task(_keep(server), name="postgres-keeper")
+    keeper = asyncio.create_task(keep_running(server), name="postgres-keeper")
     try:
         yield
     finally:
@@ -190,10 +191,11 @@ async def _kept_alive(server: EmbeddedPostgres) -> AsyncIterator[None]:
         await asyncio.gather(keeper, return_exceptions=True)
 
 
-async def _keep(server: EmbeddedPostgres) -> None:
+async def keep_running(server: EmbeddedPostgres) -> None:
+    """Start the server again whenever it ends, until cancelled; one whose disk is full ends again and again."""
     while True:
         await server.wait()
-        log.error("embedded_postgres.ended", said=server.log_tail(3))
+        log.error("embedded_postgres.ended", said=server.log_tail(_TOLD_LINES))
         try:
             await server.restart()
         except EmbeddedPostgresError as error:

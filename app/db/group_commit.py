@@ -13,7 +13,8 @@ from typing import Generic, TypeVar
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.db.unit_of_work import Database, is_lost, is_retryable, opened, sqlstate
+from app.db.trouble import Refusal, is_lost, is_retryable, sqlstate
+from app.db.unit_of_work import Database, opened
 from app.domain.errors import Busy
 
 Row = TypeVar("Row")
@@ -24,6 +25,10 @@ _ROW_ERRORS = ("22", "23")
 
 class CommitUnknown(Exception):
     """The connection broke around the commit: the rows may or may not be stored."""
+
+    def __init__(self, committer: str, refusal: Refusal) -> None:
+        super().__init__(f"{committer}: the commit is not known ({refusal.value})")
+        self.refusal = refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +121,9 @@ class GroupCommitter(Generic[Row, Result]):
                 for entry in batch:
                     await self._store([entry])
                 return
-            if is_lost(error) or isinstance(error, TimeoutError):
+            if is_lost(error):
                 await self._release(broken=True)
-                failure: Exception = CommitUnknown(f"{self.name}: the connection broke around the commit")
+                failure: Exception = CommitUnknown(self.name, self._database.refusals.note(error))
                 failure.__cause__ = error
             elif is_retryable(error):
                 failure = Busy("somebody else is changing the same thing; repeat the same request")
@@ -155,10 +160,17 @@ class GroupCommitter(Generic[Row, Result]):
         raise AssertionError("unreachable")
 
     async def _connection(self) -> asyncpg.Connection:
-        if self._held is None:
-            self._held = await self._database.engine.connect()
-        raw = await self._held.get_raw_connection()
-        connection: asyncpg.Connection = raw.driver_connection
+        if self._held is not None:
+            connection = await self._raw(self._held)
+            if not connection.is_closed():
+                return connection
+            # The server ended since the last batch; this one need not hear of it.
+            await self._release(broken=True)
+        self._held = await self._database.engine.connect()
+        return await self._raw(self._held)
+
+    async def _raw(self, held: AsyncConnection) -> asyncpg.Connection:
+        connection: asyncpg.Connection = (await held.get_raw_connection()).driver_connection
         return connection
 
     async def _release(self, *, broken: bool = False) -> None:

@@ -1,58 +1,23 @@
 """The engine and its transactions: one of the two places that commit (the other is `group_commit.py`)."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, InterfaceError
-from sqlalchemy.exc import TimeoutError as PoolExhausted
+from sqlalchemy import event, text
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from app.db.trouble import READ_ONLY, TROUBLE, Refusals, busy, is_lost, is_retryable, sqlstate
 from app.domain.errors import Busy, Contended
 from app.infra.dsn import Dsn
 
 Tx = AsyncConnection
 """A transaction somebody else opened and will commit."""
-
-_RETRYABLE = {"40001", "40P01", "55P03"}
-_LOST_CLASSES = ("08", "53", "57")
-_DEMOTED = "25006"
-
-
-def sqlstate(error: BaseException) -> str | None:
-    """SQLSTATE behind an error of asyncpg or SQLAlchemy; None when the connection itself broke."""
-    seen: BaseException | None = error
-    while seen is not None:
-        state = getattr(seen, "sqlstate", None)
-        if isinstance(state, str):
-            return state
-        seen = getattr(seen, "orig", None) or seen.__cause__
-    return None
-
-
-_AWAY = (OSError, asyncpg.InterfaceError, InterfaceError, DBAPIError, asyncpg.InternalClientError, PoolExhausted)
-"""Without an SQLSTATE: the connection broke, or none became free in time."""
-TROUBLE = (*_AWAY, TimeoutError, asyncpg.PostgresError)
-"""All that talking to the database may raise, InternalClientError for one that is just being started included."""
-
-
-def is_lost(error: BaseException) -> bool:
-    """The connection or the server went away: whether the transaction committed is not known."""
-    state = sqlstate(error)
-    if state is None:
-        return isinstance(error, _AWAY)
-    return state.startswith(_LOST_CLASSES) or state == _DEMOTED
-
-
-def is_retryable(error: BaseException) -> bool:
-    """A deadlock or lock timeout: nothing was committed and the same work may be tried again."""
-    return sqlstate(error) in _RETRYABLE
-
 
 _TENANT = text("""
 SELECT set_config('role', 'kassa_api', true), set_config('kassa.merchant', :m, true),
@@ -79,8 +44,10 @@ class Database:
         max_overflow: int = 5,
         pool_timeout: float = 5.0,
         command_timeout: float = 15.0,
+        count_refusal: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.dsn = dsn
+        self.refusals = Refusals(count_refusal)
         self._direct = direct or dsn
         self._command_timeout = command_timeout
         self.engine: AsyncEngine = create_async_engine(
@@ -91,6 +58,7 @@ class Database:
             pool_timeout=pool_timeout,
             pool_pre_ping=True,
         )
+        event.listen(self.engine.sync_engine, "handle_error", _drop_a_demoted_server)
 
     async def connect(self) -> Any:
         """A raw connection as the pipeline's role; used by the engine's pool and by LISTEN."""
@@ -130,7 +98,7 @@ class Database:
     @asynccontextmanager
     async def pipeline(self) -> AsyncIterator[Tx]:
         """A transaction of the pipeline: every merchant is visible, so each statement names its own."""
-        async with _away(), self.engine.begin() as connection:
+        async with self._away(), self.engine.begin() as connection:
             yield connection
 
     @asynccontextmanager
@@ -140,7 +108,7 @@ class Database:
         Each statement is planned for its own values: a plan for any value walks a whole history where a rare one is
         asked for.
         """
-        async with _away(), self.engine.begin() as connection:
+        async with self._away(), self.engine.begin() as connection:
             await connection.execute(_TENANT, {"m": str(merchant_id)})
             yield connection
 
@@ -152,15 +120,25 @@ class Database:
     @asynccontextmanager
     async def raw(self) -> AsyncIterator[asyncpg.Connection]:
         """A connection of the pool as asyncpg knows it, in autocommit; for single statements of the queue."""
-        async with _away(), self.engine.connect() as connection:
+        async with self._away(), self.engine.connect() as connection:
             raw = await connection.get_raw_connection()
-            yield raw.driver_connection
+            try:
+                yield raw.driver_connection
+            except asyncpg.ReadOnlySQLTransactionError:
+                await connection.invalidate()
+                raise
 
     @asynccontextmanager
     async def raw_transaction(self, opening: str = "") -> AsyncIterator[asyncpg.Connection]:
         """The same within one transaction, committed on a clean exit: the claim counts under the locks it took."""
         async with self.raw() as connection, opened(connection, opening):
             yield connection
+
+    async def before_again(self, tried: int) -> None:
+        """Wait before what could not be stored is given once more, the first time with `tried` 0: growing intervals up
+        to a second, and until the database answers. One whose disk is full answers, and stores nothing."""
+        await asyncio.sleep(min(0.05 * 2 ** min(tried, 5), 1.0))
+        await self.wait_until_reachable()
 
     async def wait_until_reachable(self) -> None:
         """Return when the database answers again; asks at growing intervals up to a second, for ever."""
@@ -177,6 +155,17 @@ class Database:
     async def close(self) -> None:
         await self.engine.dispose()
 
+    @asynccontextmanager
+    async def _away(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except TROUBLE as error:
+            if is_lost(error):
+                raise busy(self.refusals.note(error)) from error
+            if is_retryable(error):
+                raise Contended("somebody else is changing the same thing; repeat the same request") from error
+            raise
+
 
 class Kept:
     """One connection of the pool for a loop that needs it all the time: no check-out and no ping per transaction.
@@ -191,13 +180,13 @@ class Kept:
     @asynccontextmanager
     async def pipeline(self) -> AsyncIterator[Tx]:
         """As `Database.pipeline`."""
-        async with _away(), self._borrowed() as connection, connection.begin():
+        async with self._database._away(), self._borrowed() as connection, connection.begin():
             yield connection
 
     @asynccontextmanager
     async def raw(self) -> AsyncIterator[asyncpg.Connection]:
         """As `Database.raw`."""
-        async with _away(), self._borrowed() as connection:
+        async with self._database._away(), self._borrowed() as connection:
             driver: asyncpg.Connection = (await connection.get_raw_connection()).driver_connection
             yield driver
 
@@ -245,13 +234,8 @@ async def database_now(tx: Tx) -> datetime:
     return now
 
 
-@asynccontextmanager
-async def _away() -> AsyncIterator[None]:
-    try:
-        yield
-    except TROUBLE as error:
-        if is_lost(error) or isinstance(error, TimeoutError):
-            raise Busy("the database is not reachable at the moment; repeat the same request") from error
-        if is_retryable(error):
-            raise Contended("somebody else is changing the same thing; repeat the same request") from error
-        raise
+def _drop_a_demoted_server(context: ExceptionContext) -> None:
+    """It answers every ping: kept in the pool, its connection would refuse one transaction after another. So would a
+    session that began while a managed database had made itself read-only, its disk being nearly full."""
+    if sqlstate(context.original_exception) == READ_ONLY:
+        context.is_disconnect, context.invalidate_pool_on_disconnect = True, False

@@ -113,6 +113,13 @@ class Metrics:
         self.commit_seconds = Histogram(
             "kassa_group_commit_seconds", "Time of one group commit.", ["committer"], buckets=_REQUEST, registry=r
         )
+        self.database_refusals = Counter(
+            "kassa_database_refusals_total",
+            "Transactions that the database could not take: disk_full, out_of_memory, too_many_connections, read_only, "
+            "starting, away.",
+            ["reason"],
+            registry=r,
+        )
         # Out
         self.webhook_deliveries = Counter(
             "kassa_webhook_deliveries_total", "Posts, by outcome: delivered, retry, gone.", ["outcome"], registry=r

@@ -6,7 +6,8 @@ import contextlib
 import asyncpg
 import structlog
 
-from app.db.unit_of_work import TROUBLE, Database
+from app.db.trouble import TROUBLE
+from app.db.unit_of_work import Database
 from app.queue.jobs import CHANNEL, RESUMED
 
 log = structlog.get_logger(__name__)

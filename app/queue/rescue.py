@@ -1,4 +1,5 @@
-"""Leases that ran out: an unmarked job runs again, a marked one is never resent but reconciled.
+"""Leases that ran out: an unmarked job runs again, a marked one is never resent but reconciled. What nobody began or
+finished costs no attempt: the database may have been away, or its disk full, for hours.
 
 The decision reads `jobs.marked_at` and nothing else: a mark that committed while this statement waited for the row is
 seen, because PostgreSQL checks the newest version of the row it updates.
@@ -20,7 +21,7 @@ WITH over AS (
 ), freed AS (
   UPDATE jobs j SET lease_token = NULL, lease_until = NULL, marked_at = NULL, run_at = kassa_now(),
     kind = CASE WHEN j.marked_at IS NULL THEN j.kind ELSE {JobKind.RECONCILE} END,
-    attempt = CASE WHEN j.marked_at IS NULL THEN j.attempt ELSE 0 END
+    attempt = CASE WHEN j.marked_at IS NULL THEN greatest(j.attempt - 1, 0) ELSE 0 END
   FROM over LEFT JOIN locked ON locked.id = over.ref
   WHERE j.id = over.id AND j.lease_token IS NOT NULL AND j.lease_until < kassa_now() - $1 * interval '1 second'
     AND j.marked_at IS NOT DISTINCT FROM over.marked_at

@@ -5,6 +5,7 @@ import asyncio
 import structlog
 
 from app.db.group_commit import CommitUnknown, GroupCommitter
+from app.db.trouble import busy
 from app.db.unit_of_work import Database
 from app.domain.errors import Busy
 from app.queue.endings import Ended, Ending, Finished, Posted
@@ -28,14 +29,16 @@ class Endings:
         try:
             return (await self._committer.submit(Finished(job.id, job.lease_token))).ours
         except CommitUnknown as lost:
-            raise Busy("the database is not reachable at the moment") from lost
+            raise busy(lost.refusal) from lost
 
     async def post(self, posted: Posted) -> Ended:
         """Store what came of a post, also when this worker is told to stop, and when the database was away."""
+        tried = 0
         while True:
             try:
                 return await asyncio.shield(self._committer.submit(posted))
             except (CommitUnknown, Busy) as lost:
                 # Given again it changes nothing: its job is gone, or its lease is.
                 log.warning("deliver.commit_lost", delivery_id=str(posted.delivery_id), error=str(lost))
-                await self._database.wait_until_reachable()
+                await self._database.before_again(tried)
+                tried += 1

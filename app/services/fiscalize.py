@@ -145,7 +145,8 @@ class Fiscalize:
             return await self._marks.submit(mark)
         except Busy:
             return None
-        except CommitUnknown:
+        except CommitUnknown as lost:
+            log.warning("fiscalize.mark_lost", receipt_id=str(order.row.id), error=str(lost))
             # The mark may be stored. Only reading it back allows to send; if that fails too, rescue will reconcile.
             try:
                 async with self._database.raw() as connection:
@@ -197,13 +198,15 @@ class Fiscalize:
     async def _past(self, row: ReceiptRow, attempt_id: UUID | None) -> Past:
         if row.marks == 0:
             return Past()
+        tried = 0
         while True:
             try:
                 async with self._database.pipeline() as tx:
                     earlier = await receipts.earlier_attempts(tx, row.id, row.provider_id, besides=attempt_id)
             except Busy:
                 # The provider has answered: that must not be forgotten because the database is away.
-                await self._database.wait_until_reachable()
+                await self._database.before_again(tried)
+                tried += 1
             else:
                 return Past(unproven=earlier.unproven, evidence=earlier.evidence)
 

@@ -8,6 +8,7 @@ import structlog
 
 from app.db.repos import gauges
 from app.db.repos.gauges import Gauges
+from app.db.trouble import DISK_FULL_ADVICE
 from app.db.unit_of_work import Database
 from app.domain.errors import Busy
 from app.infra.metrics import Metrics
@@ -21,7 +22,7 @@ _PATIENCE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """`ready` decides; `why` is for the operator when it is not."""
+    """`ready` decides; `why` is for the operator: why it is not, or what will not go well all the same."""
 
     ready: bool
     why: str = ""
@@ -51,10 +52,11 @@ class Health:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 await self._ask()
         except (TimeoutError, Busy):
-            return Readiness(False, "the database does not answer")
+            return Readiness(False, f"the database does not answer{'; ' + DISK_FULL_ADVICE if self._full else ''}")
         if not self._schema_right:
             return Readiness(False, "the database has another schema; run crm-kassa migrate")
-        return Readiness(True)
+        # Ready all the same: what only reads works, and what is to be stored is refused with 503.
+        return Readiness(True, DISK_FULL_ADVICE if self._full else "")
 
     async def exposition(self) -> tuple[bytes, str]:
         """The text of `/metrics` and its content type; what needs the database is at most 15 seconds old."""
@@ -62,6 +64,10 @@ class Health:
             if time.monotonic() - self._sampled_at >= _SAMPLE_EVERY_SECONDS:
                 await self._sample()
         return self._metrics.exposition()
+
+    @property
+    def _full(self) -> bool:
+        return self._database.refusals.disk_full
 
     async def _ask(self) -> None:
         async with self._database.pipeline() as tx:

@@ -13,10 +13,11 @@ from app.db.records import Acceptance, Accepted, NewEvent, NewMessage, NewReceip
 from app.db.repos import events
 from app.db.repos.receipts import ReceiptRow
 from app.db.repos.settings import BranchRow, KassaRow, SourceRow
+from app.db.trouble import busy
 from app.db.unit_of_work import Database
 from app.domain.codec import event_to_json
 from app.domain.deadline import Deadline
-from app.domain.errors import Busy, DuplicateEvent, Finding, Invalid, NotFound, TotalsMismatch
+from app.domain.errors import DuplicateEvent, Finding, Invalid, NotFound, TotalsMismatch
 from app.domain.event import EventStatus, EventType, PaymentEvent
 from app.domain.identity import fingerprint
 from app.domain.lifecycle import MessageType, Status
@@ -177,7 +178,7 @@ class Intake:
         try:
             accepted = await self._committer.submit(acceptance)
         except CommitUnknown as lost:
-            raise Busy("the database broke off; repeat the same request, it is stored once") from lost
+            raise busy(lost.refusal, "repeat the same request, it is stored once") from lost
         if not accepted.fresh:
             answer = _repeated(accepted.event_id, same_content=accepted.same_content)
             return replace(answer, view=self._seen_again(accepted)) if isinstance(accepted, Repeat) else answer

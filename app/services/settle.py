@@ -112,6 +112,7 @@ class Settle:
         at, failure = self._clock.now(), _storable(failure)
         settlement = self._settlement(job, row, customer, status, consequence, happening, learned, follow, failure, at)
         await self._failpoints.hit("attempt.before_tx2")
+        tried = 0
         while True:
             try:
                 # What was learned is stored even if this worker is told to stop in the middle of it.
@@ -120,7 +121,8 @@ class Settle:
             except (CommitUnknown, Busy) as lost:
                 # Idempotent by attempt id: giving it again stores it once. The lease bounds how long this may take.
                 log.warning("settle.commit_lost", receipt_id=str(row.id), error=str(lost))
-                await self._database.wait_until_reachable()
+                await self._database.before_again(tried)
+                tried += 1
         await self._failpoints.hit("attempt.after_tx2")
         self._count(job, row, happening, learned, verdict, at)
         if verdict is Verdict.STALE:

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
-import asyncpg
 import structlog
 
 from app.db.repos import planned
@@ -105,8 +104,8 @@ class Maintenance:
             await asyncio.sleep(seconds)
             try:
                 await action()
-            except (Busy, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as away:
-                log.warning("maintenance.database_away", error=type(away).__name__)
+            except Busy as away:
+                log.warning("maintenance.database_away", error=away.detail)
             except Exception:
                 log.exception("maintenance.failed")
 

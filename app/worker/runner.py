@@ -11,11 +11,11 @@ import time
 from collections import Counter
 from uuid import UUID
 
-import asyncpg
 import structlog
 
 from app.db.planner import BY_INDEX
 from app.db.repos import workers
+from app.db.trouble import TROUBLE
 from app.db.unit_of_work import Database, Kept
 from app.domain.errors import Busy
 from app.infra.clock import DatabaseClock
@@ -86,8 +86,8 @@ class Runner:
             while not self._stopping.is_set():
                 try:
                     more = await self._claim()
-                except (Busy, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                    log.warning("worker.database_away", error=type(error).__name__)
+                except (Busy, *TROUBLE) as error:
+                    log.warning("worker.database_away", error=_told(error))
                     await self._pause(0.2)
                     continue
                 if not more:
@@ -143,8 +143,8 @@ class Runner:
         try:
             loaded = await self._dispatch.load(jobs, self._loads)
         except Exception as error:
-            if isinstance(error, Busy):
-                log.warning("worker.database_away", error=type(error).__name__)
+            if isinstance(error, (Busy, *TROUBLE)):
+                log.warning("worker.database_away", error=_told(error))
             else:
                 log.exception("worker.not_loaded", jobs=len(jobs))
             await self._give_back(jobs[0].lease_token)
@@ -229,3 +229,8 @@ class Runner:
         with contextlib.suppress(Busy):
             async with self._database.pipeline() as tx:
                 await workers.gone(tx, self._name)
+
+
+def _told(error: BaseException) -> str:
+    """What PostgreSQL says may hold values of rows."""
+    return error.detail if isinstance(error, Busy) else type(error).__name__

@@ -8,6 +8,8 @@ from app.db.unit_of_work import Tx
 
 _PATIENCE = text("SET LOCAL statement_timeout = '2s'")
 _ALIVE = text("SELECT 1")
+_SMALL_MEMORY = text("SET LOCAL work_mem = '64kB'")
+_SPILL = text("SELECT count(*) FROM generate_series(1, 200000)")
 _REVISION = text("SELECT version_num FROM alembic_version")
 # Finished receipts are not counted: they are all that ever were. The open ones have an index of their own.
 _RECEIPTS = text("""
@@ -48,6 +50,13 @@ class Gauges:
     disabled_endpoints: int
     silent_sources: dict[str, int]
     heartbeat: float | None
+
+
+async def room(tx: Tx) -> None:
+    """Whether the server finds room for a few megabytes, in a temporary file that is gone at once; Busy if it does not,
+    at the end of the transaction."""
+    await tx.execute(_SMALL_MEMORY)
+    await tx.execute(_SPILL)
 
 
 async def sample(tx: Tx) -> Gauges:

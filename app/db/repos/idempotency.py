@@ -8,7 +8,8 @@ from sqlalchemy import select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from app.db.tables import idempotency_keys
-from app.db.unit_of_work import Tx, sqlstate
+from app.db.trouble import sqlstate
+from app.db.unit_of_work import Tx
 from app.domain.errors import RequestInProgress
 
 _LOCK_TIMEOUT = "55P03"

@@ -21,6 +21,16 @@ def test_a_database_that_is_away_is_said_in_one_sentence(cause: Exception) -> No
     assert ending.text == f"The database does not answer: {cause}."
 
 
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_full_disk_is_said_with_what_to_do(wrapped: bool) -> None:
+    full = asyncpg.DiskFullError('could not extend file "base/1/2": No space left on device')
+    ending = ending_of(DBAPIError("INSERT", None, full) if wrapped else full)
+    assert ending is not None
+    assert ending.code == 1
+    assert "disk is full" in ending.text
+    assert "docs/operations.md" in ending.text
+
+
 def test_a_fault_of_the_program_keeps_its_traceback() -> None:
     assert ending_of(DBAPIError("SELECT 1", None, asyncpg.UndefinedTableError("no such table"))) is None
 
