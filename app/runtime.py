@@ -11,14 +11,13 @@ from datetime import datetime
 import structlog
 
 from app import __version__
+from app.configured import deadline_policy_of, failpoints_of, tracing_of
 from app.db import installation
 from app.db.group_commit import GroupCommitter, Stops
 from app.db.migrate import head
 from app.db.records import Acceptance, Accepted
 from app.db.unit_of_work import Database
-from app.domain.deadline import Limits as DeadlineLimits
 from app.domain.vat_review import parse_bounds
-from app.infra.calendar import ProductionCalendar, parse_exceptions
 from app.infra.clock import DatabaseClock
 from app.infra.dsn import Dsn
 from app.infra.egress import EgressPolicy
@@ -26,6 +25,7 @@ from app.infra.failpoints import Failpoints
 from app.infra.http import HttpClients, WireStops, open_http
 from app.infra.metrics import Metrics
 from app.infra.page_links import PageLinks
+from app.infra.tracing import Tracing
 from app.keys import Keys, SettingInvalid
 from app.ports.kassa import KassaDriver
 from app.ports.registry import Registry, discover_kassas, discover_sources
@@ -42,7 +42,6 @@ from app.services.catalog import Catalog
 from app.services.correction_batches import CorrectionBatches
 from app.services.corrections import Corrections
 from app.services.crm_reports import CrmReports
-from app.services.deadline_policy import DeadlinePolicy
 from app.services.deadlines import Deadlines
 from app.services.deliver import Deliver
 from app.services.drivers import Drivers
@@ -109,6 +108,7 @@ class Runtime:
     failpoints: Failpoints
     links: PageLinks
     contexts: SourceContexts
+    tracing: Tracing
 
 
 @asynccontextmanager
@@ -130,12 +130,14 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
         policy = EgressPolicy.parse(settings.egress_allow)
     except ValueError as wrong:
         raise SettingInvalid(f"KASSA_EGRESS_ALLOW: {wrong}") from None
+    tracing = tracing_of(settings)
     failpoints = failpoints_of(settings)
     if failpoints.active:
         log.warning("failpoints.active", points=failpoints.active)
     elif settings.failpoints:
         log.warning("failpoints.ignored", why="KASSA_FAILPOINTS is for tests and acts only with KASSA_TESTING")
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(tracing.close)
         database = Database(dsn, direct=around, pool_size=settings.db_pool_size)
         stack.push_async_callback(database.close)
         http = await stack.enter_async_context(open_http(policy, limit=max(settings.worker_slots, 50)))
@@ -170,8 +172,11 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
             metrics=metrics,
             links=links,
             deadlines=deadline_policy_of(settings),
+            tracing=tracing,
         )
-        planner = Planner(database=database, catalog=catalog, intake=intake, box=keys.box, sources=sources)
+        planner = Planner(
+            database=database, catalog=catalog, intake=intake, box=keys.box, sources=sources, tracing=tracing
+        )
         provider_stops = WireStops(
             connected=failpoints.hook("provider.after_connect"),
             written=failpoints.hook("provider.after_request_written"),
@@ -208,7 +213,7 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
             previews=Previews(database=database, catalog=catalog, intake=intake, drivers=drivers, box=keys.box),
             actions=actions,
             corrections=Corrections(
-                database=database, catalog=catalog, intake=intake, planner=planner, registry=kassas
+                database=database, catalog=catalog, intake=intake, planner=planner, registry=kassas, tracing=tracing
             ),
             missing=missing,
             correction_batches=CorrectionBatches(database=database, catalog=catalog, intake=intake, missing=missing),
@@ -260,25 +265,8 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
             failpoints,
             links,
             contexts,
+            tracing,
         )
-
-
-def failpoints_of(settings: Settings) -> Failpoints:
-    """What a test armed; without KASSA_TESTING nothing. SettingInvalid names the entry that is wrong."""
-    try:
-        return Failpoints.parse(settings.failpoints if settings.testing else "")
-    except ValueError as wrong:
-        raise SettingInvalid(str(wrong)) from None
-
-
-def deadline_policy_of(settings: Settings) -> DeadlinePolicy:
-    """The deadline clock with its calendar. SettingInvalid names the day that cannot be read."""
-    try:
-        exceptions = parse_exceptions(settings.working_days)
-    except ValueError as wrong:
-        raise SettingInvalid(f"KASSA_WORKING_DAYS: {wrong}") from None
-    limits = DeadlineLimits(settings.operational_limit_seconds, settings.contact_wait_seconds)
-    return DeadlinePolicy(ProductionCalendar(exceptions), limits)
 
 
 @dataclass(slots=True)
@@ -375,6 +363,7 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
             timeout_seconds=s.delivery_timeout_seconds,
             metrics=runtime.metrics,
             endings=endings,
+            tracing=runtime.tracing,
             rng=rng,
         ),
         inbound=runtime.services.inbound,
@@ -384,7 +373,7 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
     )
     runner = Runner(
         database=database,
-        dispatch=Dispatch(runtime.services.catalog, stages, endings),
+        dispatch=Dispatch(runtime.services.catalog, stages, endings, runtime.tracing),
         notifier=Notifier(database),
         clock=clock,
         failpoints=failpoints,
