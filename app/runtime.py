@@ -130,13 +130,13 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
         policy = EgressPolicy.parse(settings.egress_allow)
     except ValueError as wrong:
         raise SettingInvalid(f"KASSA_EGRESS_ALLOW: {wrong}") from None
-    tracing = tracing_of(settings)
     failpoints = failpoints_of(settings)
     if failpoints.active:
         log.warning("failpoints.active", points=failpoints.active)
     elif settings.failpoints:
         log.warning("failpoints.ignored", why="KASSA_FAILPOINTS is for tests and acts only with KASSA_TESTING")
     async with AsyncExitStack() as stack:
+        tracing = tracing_of(settings)
         stack.push_async_callback(tracing.close)
         database = Database(dsn, direct=around, pool_size=settings.db_pool_size)
         stack.push_async_callback(database.close)

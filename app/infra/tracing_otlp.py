@@ -68,7 +68,7 @@ class OtlpTracing(Tracing):
             shutdown_on_exit=False,
         )
         exporter = OTLPSpanExporter(endpoint=url, headers=dict(headers))
-        logging.getLogger(OTLPSpanExporter.__module__).addFilter(_OnceAMinute())
+        logging.getLogger(OTLPSpanExporter.__module__).addFilter(OnceAMinute())
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("crm-kassa", __version__)
 
@@ -186,7 +186,7 @@ class ByTraceId(Sampler):
         return f"ByTraceId{{{self._ratio}}}"
 
 
-class _OnceAMinute(logging.Filter):
+class OnceAMinute(logging.Filter):
     """Of a collector that is away the exporter would tell with each batch: the first line of a minute says it."""
 
     def __init__(self) -> None:

@@ -189,7 +189,7 @@ class Intake:
             entry().bring(accepted.event_id, fresh=False)
             answer = _repeated(accepted.event_id, same_content=accepted.same_content)
             return replace(answer, view=self._seen_again(accepted)) if isinstance(accepted, Repeat) else answer
-        traces.tell_intake(self._tracing, source, acceptance.event, rows, began, planned_at)
+        traces.tell_intake(self._tracing, source, acceptance.event, rows, accepted, began, planned_at)
         if accepted.linked or accepted.clashes:
             # Told by the database, which compared it with what came first.
             return IntakeAnswer(

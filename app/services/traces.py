@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from app.db.records import NewEvent
+from app.db.records import Accepted, NewEvent
 from app.db.repos.corrections import CorrectionRow
 from app.db.repos.outbox import Parcel
 from app.db.repos.receipts import ReceiptRow
@@ -24,15 +24,27 @@ _FAILED = frozenset({"rejected", "unavailable", "unknown", "cannot_tell"})
 
 
 def tell_intake(
-    tracing: Tracing, source: SourceRow, event: NewEvent, rows: Sequence[ReceiptRow], began: int, planned_at: int
+    tracing: Tracing,
+    source: SourceRow,
+    event: NewEvent,
+    rows: Sequence[ReceiptRow],
+    accepted: Accepted,
+    began: int,
+    planned_at: int,
 ) -> None:
     """The intake of an event that is stored by now, and the plan that was made of it within."""
     if not tracing.on:
         return
+    status = event.status
+    if accepted.linked or accepted.clashes:
+        # What was planned of it is not stored: its money was reported before.
+        rows = ()
+        if status != EventStatus.IGNORED.value:
+            status = (EventStatus.LINKED if accepted.linked else EventStatus.RECEIVED).value
     values = {
         "kassa.event.id": public("evt", event.id),
         "kassa.event.type": event.type,
-        "kassa.event.status": event.status,
+        "kassa.event.status": status,
         "kassa.merchant.id": public("mer", event.merchant_id),
         "kassa.source.id": public("src", source.id),
         "kassa.source.kind": source.kind,

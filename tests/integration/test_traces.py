@@ -1,4 +1,4 @@
-"""Traces, as a real collector gets them: one per event from its report to the webhook, and nothing that waits for it."""
+"""Traces, as a real collector gets them: one per event from its report to the webhook, and nothing waits for it."""
 
 import asyncio
 import subprocess
@@ -159,6 +159,35 @@ async def test_a_report_that_comes_again_stands_in_the_same_trace(
     assert len(roots(collector.of(event))) == 1
 
 
+async def test_what_a_person_asks_for_begins_with_his_request(
+    world: World, api: httpx.AsyncClient, collector: Collector
+) -> None:
+    paid, wrong = [await world.pay(name) for name in ("p-1", "p-2")]
+    async with world.working():
+        path = f"/v1/receipts/{public('rcpt', (await world.status(paid, 'fiscalized')).id)}/refund"
+        row = await world.status(wrong, "fiscalized")
+        cure = {"receipt": public("rcpt", row.id), "case": "wrong_rate", "vat": "vat22", "reason": "typing error"}
+        for key, where, body in (("k-1", path, {"amount": 50_000}), ("k-2", "/v1/corrections", cure)):
+            answer = await api.post(where, json=body, headers={"Idempotency-Key": key})
+            assert answer.status_code == 202, answer.text
+        await world.idle()
+    refunds = "POST /v1/receipts/{receipt_id}/refund"
+    await until(world, lambda: {refunds, "POST /v1/corrections"} <= {one.name for one in collector.spans})
+    for name in (refunds, "POST /v1/corrections"):
+        (root,) = [one for one in collector.spans if one.name == name]
+        trace = UUID(root.trace)
+        assert (root.parent, root.id) == ("", trace.hex[16:])
+        assert [one.parent for one in collector.named(trace, "intake")] == [root.id]
+        assert len(roots(collector.of(trace))) == 1
+
+
+async def test_money_that_was_reported_before_is_told_as_linked(world: World, collector: Collector) -> None:
+    first, second = [await world.pay(name, settlement_key="k") for name in ("p-1", "p-2")]
+    await until(world, lambda: collector.of(first) and collector.of(second))
+    assert [(one.name, one.values["kassa.event.status"]) for one in collector.of(second)] == [("intake", "linked")]
+    assert {one.name for one in collector.of(first)} == {"intake", "plan"}
+
+
 async def test_every_attempt_and_look_up_is_seen_with_what_came_of_it(world: World, collector: Collector) -> None:
     await world.fault("rate_limited")
     await world.fault("drop_after")
@@ -209,7 +238,7 @@ async def test_a_refund_that_waits_is_told_when_it_is_held_and_when_it_goes_on(
     await until(world, lambda: collector.named(refund, "submit"))
     plans = collector.named(refund, "plan")
     assert [one.values["kassa.event.status"] for one in plans] == ["held", "planned"]
-    assert plans[0].values["kassa.failure.code"] == "sale_missing"
+    assert plans[0].values["kassa.failure.code"] == "payment_unknown"
 
 
 async def test_a_notice_is_the_root_and_began_when_it_was_posted(
@@ -222,7 +251,7 @@ async def test_a_notice_is_the_root_and_began_when_it_was_posted(
         "credentials": {"public_id": "pk_1", "api_secret": "secret-of-the-site"},
     }
     source = (await api.post("/v1/sources", json=asked)).json()
-    address = f"{api.base_url}in/{source['id']}".replace("//in", "/in")
+    address = str(api.base_url.join(f"/in/{source['id']}"))
     sent = {"target_base_url": address, "api_secret": "secret-of-the-site", "fields": {"Email": "anna@example.org"}}
     before = time.time_ns()
     answer = await world.http.post(f"{world.simulator_url}/cloudpayments/send", json=sent)

@@ -1,13 +1,11 @@
 """Settings of the traces: what is wrong is named and not shown, what is missing is told with its cure."""
 
 import sys
-from uuid import UUID
 
 import pytest
 
 from app.configured import headers_of, traces_url, tracing_of
-from app.infra.ids import new_id
-from app.infra.tracing import OFF, born
+from app.infra.tracing import OFF
 from app.keys import SettingInvalid
 from app.settings import Settings
 
@@ -55,19 +53,3 @@ def test_the_setting_without_the_extra_says_what_to_install(monkeypatch: pytest.
     with pytest.raises(SettingInvalid, match=r"pip install 'crm-kassa\[otel\]'"):
         tracing_of(Settings(_env_file=None, otlp_endpoint="http://collector:4318"))
     assert tracing_of(Settings(_env_file=None)) is OFF
-
-
-def test_an_id_tells_when_it_was_made() -> None:
-    assert born(UUID("017f22e2-79b0-7cc3-98c4-dc0c0c07398f")) == 1_645_557_742_000 * 1_000_000  # RFC 9562, A.6
-
-
-def test_the_same_events_are_sampled_everywhere_and_as_many_as_asked() -> None:
-    from app.infra.tracing_otlp import ByTraceId
-
-    ids = [new_id().int for _ in range(20_000)]
-    for ratio in (0.0, 0.1, 0.5, 0.9, 1.0):
-        taken = [ByTraceId(ratio).takes(one) for one in ids]
-        assert abs(sum(taken) / len(ids) - ratio) < 0.02
-        assert taken == [ByTraceId(ratio).takes(one) for one in ids]
-    fewer, more = ByTraceId(0.1), ByTraceId(0.5)
-    assert all(more.takes(one) for one in ids if fewer.takes(one)), "a process with a larger share lacks none"
