@@ -358,6 +358,8 @@ async def test_no_secret_and_no_buyer_is_said_or_stored_in_clear(
     assert all(day.secrets.values())
     assert EMAIL in await sent(world), "what is looked for did go through"
     assert collector.headers[0]["x-key"] == COLLECTOR_KEY
+    for written in ("Абонемент", "Чек отклонён", "Traceback", "/failing", "/in/", "good"):
+        assert written not in day.said["spans"], "a trace tells what became of it, and nothing that anybody wrote"
     for where in ("logs", "metrics", "problems", "answers", "messages", "receipts.customer", "attempts.exchange"):
         assert day.said[where].strip(), f"nothing was read of {where}"
     for word in ("driver.raised", "inbound.forged", "request.served"):

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from fastapi import FastAPI, Request, Response
+from google.protobuf.json_format import MessageToJson
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.support.server import serve
@@ -32,7 +33,7 @@ class Told:
 
 @dataclass
 class Collector:
-    """What arrived, and with which status the posts are answered."""
+    """What arrived, `raw` as JSON that a person reads, and with which status the posts are answered."""
 
     url: str = ""
     status: int = 200
@@ -69,7 +70,7 @@ async def open_collector() -> AsyncIterator[Collector]:
 
 
 def _keep(collector: Collector, told: ExportTraceServiceRequest) -> None:
-    collector.raw.append(str(told))
+    collector.raw.append(MessageToJson(told, ensure_ascii=False))
     for of_resource in told.resource_spans:
         collector.resources.append(_values(of_resource.resource.attributes))
         for of_scope in of_resource.scope_spans:

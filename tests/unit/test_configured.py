@@ -49,7 +49,7 @@ def test_headers_that_cannot_be_sent_are_named_and_not_shown(text: str) -> None:
 
 def test_the_setting_without_the_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "app.infra.tracing_otlp", raising=False)
-    monkeypatch.setitem(sys.modules, "opentelemetry.exporter", None)
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     with pytest.raises(SettingInvalid, match=r"pip install 'crm-kassa\[otel\]'"):
         tracing_of(Settings(_env_file=None, otlp_endpoint="http://collector:4318"))
     assert tracing_of(Settings(_env_file=None)) is OFF
