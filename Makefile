@@ -111,6 +111,6 @@ chaos-outage: setup ## Six hours without the provider by a moved clock; ARGS="--
 
 .PHONY: lock
 lock: ## Renew the lock files (needs uv)
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra embedded --group build pyproject.toml -o requirements.lock -q
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra embedded --group dev pyproject.toml -o requirements-dev.lock -q
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra embedded --extra otel --group build pyproject.toml -o requirements.lock -q
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra embedded --extra otel --group dev pyproject.toml -o requirements-dev.lock -q
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --constraint requirements-dev.lock --group bench pyproject.toml -o requirements-bench.lock -q

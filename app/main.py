@@ -12,6 +12,7 @@ from app.api import events, health, problems, routes
 from app.api.contract import Application
 from app.api.middleware import Authenticate, LimitBody, Observe, RateLimit
 from app.infra.metrics import Metrics
+from app.infra.tracing import OFF, Tracing
 from app.services.bundle import Services
 from app.settings import Settings
 
@@ -23,6 +24,7 @@ def create_app(
     settings: Settings,
     *,
     metrics: Metrics | None = None,
+    tracing: Tracing = OFF,
     lifespan: Lifespan | None = None,
 ) -> FastAPI:
     """An application over services that are open already.
@@ -30,7 +32,7 @@ def create_app(
     A `lifespan` may open them instead: it puts them at `app.state.services` before the first request.
     """
     around = [
-        Middleware(Observe, metrics=metrics or Metrics()),
+        Middleware(Observe, metrics=metrics or Metrics(), tracing=tracing),
         Middleware(
             LimitBody,
             api_bytes=settings.api_body_limit,
@@ -49,6 +51,8 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
         lifespan=lifespan,
         middleware=around,
+        # Its own would tell whole paths, and those of inbound notices hold secrets.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.services = services
     app.short_cut(events.HOT, around)

@@ -11,6 +11,7 @@ from datetime import datetime
 import structlog
 
 from app import __version__
+from app.configured import deadline_policy_of, failpoints_of, tracing_of
 from app.db import installation
 from app.db.group_commit import GroupCommitter, Stops
 from app.db.migrate import head
@@ -18,9 +19,7 @@ from app.db.planner import BY_INDEX
 from app.db.records import Acceptance, Accepted
 from app.db.trouble import Refusal
 from app.db.unit_of_work import Database
-from app.domain.deadline import Limits as DeadlineLimits
 from app.domain.vat_review import parse_bounds
-from app.infra.calendar import ProductionCalendar, parse_exceptions
 from app.infra.clock import DatabaseClock
 from app.infra.dsn import Dsn
 from app.infra.egress import EgressPolicy
@@ -28,6 +27,7 @@ from app.infra.failpoints import Failpoints
 from app.infra.http import HttpClients, WireStops, open_http
 from app.infra.metrics import Metrics
 from app.infra.page_links import PageLinks
+from app.infra.tracing import Tracing
 from app.keys import Keys, SettingInvalid
 from app.ports.kassa import KassaDriver
 from app.ports.registry import Registry, discover_kassas, discover_sources
@@ -45,7 +45,6 @@ from app.services.catalog import Catalog
 from app.services.correction_batches import CorrectionBatches
 from app.services.corrections import Corrections
 from app.services.crm_reports import CrmReports
-from app.services.deadline_policy import DeadlinePolicy
 from app.services.deadlines import Deadlines
 from app.services.deliver import Deliver
 from app.services.drivers import Drivers
@@ -112,6 +111,7 @@ class Runtime:
     failpoints: Failpoints
     links: PageLinks
     contexts: SourceContexts
+    tracing: Tracing
 
 
 @asynccontextmanager
@@ -139,6 +139,8 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
     elif settings.failpoints:
         log.warning("failpoints.ignored", why="KASSA_FAILPOINTS is for tests and acts only with KASSA_TESTING")
     async with AsyncExitStack() as stack:
+        tracing = tracing_of(settings)
+        stack.push_async_callback(tracing.close)
         metrics = Metrics()
         for refusal in Refusal:
             # There from the start: of a series that begins with its first refusal nobody would see the increase.
@@ -182,8 +184,11 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
             metrics=metrics,
             links=links,
             deadlines=deadline_policy_of(settings),
+            tracing=tracing,
         )
-        planner = Planner(database=database, catalog=catalog, intake=intake, box=keys.box, sources=sources)
+        planner = Planner(
+            database=database, catalog=catalog, intake=intake, box=keys.box, sources=sources, tracing=tracing
+        )
         provider_stops = WireStops(
             connected=failpoints.hook("provider.after_connect"),
             written=failpoints.hook("provider.after_request_written"),
@@ -221,7 +226,7 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
             actions=actions,
             by_hand=ByHand(database, intake),
             corrections=Corrections(
-                database=database, catalog=catalog, intake=intake, planner=planner, registry=kassas
+                database=database, catalog=catalog, intake=intake, planner=planner, registry=kassas, tracing=tracing
             ),
             missing=missing,
             correction_batches=CorrectionBatches(database=database, catalog=catalog, intake=intake, missing=missing),
@@ -273,25 +278,8 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
             failpoints,
             links,
             contexts,
+            tracing,
         )
-
-
-def failpoints_of(settings: Settings) -> Failpoints:
-    """What a test armed; without KASSA_TESTING nothing. SettingInvalid names the entry that is wrong."""
-    try:
-        return Failpoints.parse(settings.failpoints if settings.testing else "")
-    except ValueError as wrong:
-        raise SettingInvalid(str(wrong)) from None
-
-
-def deadline_policy_of(settings: Settings) -> DeadlinePolicy:
-    """The deadline clock with its calendar. SettingInvalid names the day that cannot be read."""
-    try:
-        exceptions = parse_exceptions(settings.working_days)
-    except ValueError as wrong:
-        raise SettingInvalid(f"KASSA_WORKING_DAYS: {wrong}") from None
-    limits = DeadlineLimits(settings.operational_limit_seconds, settings.contact_wait_seconds)
-    return DeadlinePolicy(ProductionCalendar(exceptions), limits)
 
 
 @dataclass(slots=True)
@@ -388,6 +376,7 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
             timeout_seconds=s.delivery_timeout_seconds,
             metrics=runtime.metrics,
             endings=endings,
+            tracing=runtime.tracing,
             rng=rng,
         ),
         inbound=runtime.services.inbound,
@@ -397,7 +386,7 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
     )
     runner = Runner(
         database=database,
-        dispatch=Dispatch(runtime.services.catalog, stages, endings),
+        dispatch=Dispatch(runtime.services.catalog, stages, endings, runtime.tracing),
         notifier=Notifier(database),
         clock=clock,
         failpoints=failpoints,

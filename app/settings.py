@@ -30,6 +30,10 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    otlp_endpoint: str | None = None
+    otlp_headers: SecretStr | None = None
+    otlp_sample_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
+
     db_pool_size: Annotated[int, Field(ge=2, le=200)] = 20
     worker_port: Annotated[int, Field(ge=1, le=65535)] | None = None
     worker_slots: Annotated[int, Field(ge=1, le=2000)] = 200

@@ -23,6 +23,7 @@ from app.domain.errors import KassaError
 from app.infra.ids import new_id, public
 from app.infra.logging import bind_request_id, enabled, served
 from app.infra.metrics import Metrics
+from app.infra.tracing import Entry, Kind, Tracing
 from app.services.access import KeyInvalid
 from app.services.bundle import Services
 from app.services.principal import Principal
@@ -40,8 +41,9 @@ _MOST_DIGITS = 12
 class Observe:
     """Gives each request its id, answers what nobody caught with a 500, and tells of it once in log and metrics."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing) -> None:
         self._app = app
+        self._tracing = tracing
         self._seconds = metrics.http_request_seconds
         self._timers: dict[tuple[str, str, int], Histogram] = {}
 
@@ -64,7 +66,8 @@ class Observe:
                 message["headers"] = _secured(message.get("headers", ()), request_id)
             await send(message)
 
-        with bind_request_id(request_id):
+        caller = _header(scope, b"traceparent") if self._tracing.on else None
+        with bind_request_id(request_id), self._tracing.entry(caller=caller) as entry:
             try:
                 await self._app(scope, receive, answer)
             except ClientDisconnect:
@@ -77,6 +80,8 @@ class Observe:
                 await problems.response(scope, "internal-error", detail)(scope, receive, answer)
             finally:
                 self._tell(scope, given, status, time.perf_counter() - started)
+                if entry.events:
+                    _trace(entry, scope, status)
 
     def _tell(self, scope: Scope, given_id: str | None, status: int, seconds: float) -> None:
         route = _route(scope)
@@ -275,6 +280,14 @@ class Authenticate:
             headers={"Retry-After": str(seconds), "RateLimit-Policy": f'"default";q={self._rate.per_minute};w=60'},
             policy="default",
         )
+
+
+def _trace(entry: Entry, scope: Scope, status: int) -> None:
+    """A request that brought events, by its route as OpenTelemetry has it: its path may hold a secret."""
+    method, route = scope["method"], _route(scope)
+    values = {"http.request.method": method, "http.route": route, "http.response.status_code": status}
+    error = str(status) if status >= 500 else None
+    entry.tell(f"{method} {route}", Kind.SERVER, values | {"url.scheme": scope["scheme"]}, error=error)
 
 
 def _too_large(scope: Scope, limit: int) -> ASGIApp:

@@ -23,11 +23,12 @@ from app.cli.errors import Stop
 from app.cli.files import existing_folder, remove
 from app.cli.place import Place, leave_note, open_place, required_schema
 from app.cli.server import Server, bind, serving, url_of
+from app.configured import failpoints_of
 from app.domain.errors import Busy
 from app.infra import heap
 from app.infra.postgres import EmbeddedPostgres, EmbeddedPostgresError
 from app.main import create_app, create_watch
-from app.runtime import Runtime, failpoints_of, open_runtime
+from app.runtime import Runtime, open_runtime
 from app.settings import Settings
 from app.simulator.server import SimulatorConfig, create_simulator
 
@@ -119,7 +120,7 @@ async def launch(settings: Settings, plan: Plan, report: Report) -> AsyncIterato
 async def serving_api(runtime: Runtime, door: socket.socket) -> AsyncIterator[Server]:
     """The API on this socket; at the end not ready first, then, `drain_seconds` later, no new connections."""
     settings = runtime.settings
-    app = create_app(runtime.services, settings, metrics=runtime.metrics)
+    app = create_app(runtime.services, settings, metrics=runtime.metrics, tracing=runtime.tracing)
     async with serving(
         app,
         door,

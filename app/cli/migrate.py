@@ -9,8 +9,8 @@ from app.cli.errors import Stop
 from app.cli.loop import run
 from app.cli.place import join_place
 from app.cli.say import OK, examples, out
+from app.configured import failpoints_of
 from app.db import migrate as schema
-from app.runtime import failpoints_of
 from app.settings import Settings
 
 EXAMPLES = examples("crm-kassa migrate", "crm-kassa migrate --check", "crm-kassa migrate --to 0001")

@@ -9,6 +9,7 @@ from functools import lru_cache
 import httpx
 
 from app.infra.http_gate import MaybeSent, NotSent
+from app.infra.tracing import Kind, Span, current, http_call
 
 _SECRET_NAME = re.compile(r"auth|cookie|token|secret|api[-_]?key|passw|session", re.IGNORECASE)
 _BLOT = "[redacted]"
@@ -35,6 +36,7 @@ class RecordingTransport(httpx.AsyncBaseTransport):
 
     Headers and query parameters that are credentials by their name are blotted out, and each of `secrets` wherever
     it stands, bodies included. Of a request with the extension `private` (a token is fetched) no body is kept.
+    Each is a part of the span that it is made in.
     """
 
     def __init__(self, inner: httpx.AsyncBaseTransport, secrets: Iterable[str] = ()) -> None:
@@ -43,6 +45,7 @@ class RecordingTransport(httpx.AsyncBaseTransport):
         self.exchanges: list[Exchange] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        span = _part(current(), request)
         body, started = await request.aread(), time.perf_counter()
         private = bool(request.extensions.get("private"))
         answer: httpx.Response | None = None
@@ -55,8 +58,10 @@ class RecordingTransport(httpx.AsyncBaseTransport):
         except BaseException as caught:
             reason = f": {caught.reason}" if isinstance(caught, NotSent | MaybeSent) else ""
             error = type(caught).__name__ + reason
+            span.fail(type(caught).__name__)
             raise
         finally:
+            _over(span, answer)
             self.exchanges.append(
                 Exchange(
                     method=request.method,
@@ -94,6 +99,21 @@ class RecordingTransport(httpx.AsyncBaseTransport):
         for secret in self._secrets:
             body = body.replace(secret.encode(), _BLOT.encode())
         return body
+
+
+def _part(span: Span, request: httpx.Request) -> Span:
+    if not span.on:
+        return span
+    method, url = request.method, request.url
+    return span.child(method, http_call(method, url.scheme, url.host, url.port), kind=Kind.CLIENT)
+
+
+def _over(span: Span, answer: httpx.Response | None) -> None:
+    if answer is not None:
+        span.set({"http.response.status_code": answer.status_code})
+        if answer.status_code >= 400:
+            span.fail(str(answer.status_code))
+    span.end()
 
 
 @lru_cache(maxsize=1024)

@@ -79,8 +79,11 @@ async def send(
     now: datetime,
     *,
     timeout: float = 15,
+    traceparent: str | None = None,
 ) -> SendResult:
     """One signed POST within `timeout` seconds; `now` is this attempt's moment. Redirects are not followed.
+
+    `traceparent` goes along unsigned: the signature is over id, timestamp and body.
 
     Never raises for what the endpoint or the network does; ValueError when a secret cannot sign.
     """
@@ -91,6 +94,8 @@ async def send(
         (b"webhook-signature", sign(secrets, message_id, timestamp, body).encode()),
         *_HEADERS,
     ]
+    if traceparent is not None:
+        headers.append((b"traceparent", traceparent.encode()))
     started = time.monotonic()
     direct = http.direct if isinstance(http, Client) else None
     try:

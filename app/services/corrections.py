@@ -5,6 +5,7 @@ A receipt whose fate is not known is never corrected: it is found out first.
 
 from dataclasses import dataclass, replace
 from datetime import time
+from time import time_ns
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from app.domain.lifecycle import Status
 from app.domain.receipt import CorrectionBasis, Receipt
 from app.infra.again import again
 from app.infra.ids import new_id, public
+from app.infra.tracing import Tracing
 from app.ports.kassa import KassaDriver
 from app.ports.registry import Registry
 from app.services.catalog import Catalog, MerchantSettings
@@ -41,6 +43,7 @@ from app.services.plan import Planner
 from app.services.principal import Principal
 from app.services.receipt_rows import blank_row, filled_row, fiscal_of
 from app.services.sales import local_date
+from app.services.traces import tell_correction
 
 _NOON = time(12)
 _SALES = (Operation.SELL.code, Operation.BUY.code)
@@ -70,12 +73,14 @@ class Corrections:
         intake: Intake,
         planner: Planner,
         registry: Registry[KassaDriver],
+        tracing: Tracing,
     ) -> None:
         self._database = database
         self._catalog = catalog
         self._intake = intake
         self._planner = planner
         self._registry = registry
+        self._tracing = tracing
         self._box = intake.box
 
     @again(Contended)
@@ -104,13 +109,16 @@ class Corrections:
         Returns the correction's id; the same key again returns the same. Conflict, with the name of the rule, when
         the receipt's state forbids it; Invalid when the documents cannot be made.
         """
+        began = time_ns()
         settings = await self._catalog.merchant(merchant_id, fresh=True)
         async with self._database.pipeline() as tx:
             before = await self._known(tx, merchant_id, key)
             if before is not None:
                 return before
             ready = await self._prepare(tx, merchant_id, asked, settings)
-            return await self._store(tx, settings, ready, principal, key, asked)
+            made = await self._store(tx, settings, ready, principal, key, asked)
+        tell_correction(self._tracing, made, began)
+        return made.id
 
     async def read(self, merchant_id: UUID, correction_id: UUID, *, masked: bool) -> dict[str, Any]:
         """A correction with its documents and the explanation as it stands by now. NotFound for anybody else's."""
@@ -191,7 +199,7 @@ class Corrections:
 
     async def _store(
         self, tx: Tx, settings: MerchantSettings, ready: _Prepared, principal: Principal, key: str, ask: Repair
-    ) -> UUID:
+    ) -> CorrectionRow:
         at, last = await database_now(tx), ready.documents[-1]
         chain, row = ready.chain, ready.row
         source = settings.sources[chain.source_id]
@@ -271,4 +279,4 @@ class Corrections:
                 tx, settings.id, TimelineEntry("correction", principal.actor, row.status, note), receipt_id=row.id
             )
         await self._planner.recount_and_advance(tx, chain.id, settings)
-        return one.id
+        return one

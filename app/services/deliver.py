@@ -15,10 +15,12 @@ from app.infra.failpoints import Failpoints
 from app.infra.http import HttpClients
 from app.infra.ids import new_id
 from app.infra.metrics import Metrics
+from app.infra.tracing import Tracing
 from app.outbound.sender import Delivered, Gone, Retry, SendResult, send
 from app.queue import work
 from app.queue.endings import Posted
 from app.queue.jobs import Job
+from app.services import traces
 from app.services.alerts import endpoint_disabled
 from app.services.endings import Endings
 
@@ -42,10 +44,12 @@ class Deliver:
         timeout_seconds: float,
         metrics: Metrics,
         endings: Endings,
+        tracing: Tracing,
         rng: random.Random | None = None,
     ) -> None:
         self._database = database
         self._endings = endings
+        self._tracing = tracing
         self._http = http.client(max_body=64 * 1024, deadline=timeout_seconds)
         self._box = box
         self._clock = clock
@@ -62,15 +66,18 @@ class Deliver:
                     await outbox.set_status(tx, parcel, "skipped", parcel.attempts)
             return
         await self._failpoints.hit("webhook.before_send")
-        result = await send(
-            self._http,
-            parcel.url,
-            f"msg_{parcel.message_id.hex}",
-            parcel.body,
-            self._secrets(parcel),
-            self._clock.now(),
-            timeout=self._timeout,
-        )
+        with traces.delivery(self._tracing, parcel) as span:
+            result = await send(
+                self._http,
+                parcel.url,
+                f"msg_{parcel.message_id.hex}",
+                parcel.body,
+                self._secrets(parcel),
+                self._clock.now(),
+                timeout=self._timeout,
+                traceparent=span.traceparent,
+            )
+            traces.tell_delivery(span, result)
         await self._failpoints.hit("webhook.after_send_before_commit")
         self._metrics.webhook_deliveries.labels(type(result).__name__.lower()).inc()
         self._metrics.webhook_delivery_seconds.observe(result.seconds)

@@ -1,6 +1,7 @@
 """Intake (T1): accept an event once, plan its receipts from cached settings, store both with their jobs; answer."""
 
 import json
+import time
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -30,9 +31,11 @@ from app.infra.crypto import SearchHasher, SecretBox, aad
 from app.infra.ids import new_id
 from app.infra.metrics import Metrics
 from app.infra.page_links import PageLinks
+from app.infra.tracing import Tracing, entry
 from app.ports.kassa import KassaDriver
 from app.ports.registry import Registry
 from app.queue.accept import Repeat
+from app.services import traces
 from app.services.catalog import Catalog, MerchantSettings
 from app.services.customers import open_customer, open_event, open_fallback
 from app.services.deadline_policy import DeadlinePolicy
@@ -74,6 +77,7 @@ class Intake:
         metrics: Metrics,
         links: PageLinks,
         deadlines: DeadlinePolicy,
+        tracing: Tracing,
     ) -> None:
         self._database = database
         self._committer = committer
@@ -83,6 +87,7 @@ class Intake:
         self._hasher = hasher
         self._clock = clock
         self._deadlines = deadlines
+        self._tracing = tracing
         self.sales = Sales(registry, box)
         self._received = metrics.events_received
         self._counters: dict[tuple[str, str], Counter] = {}
@@ -164,6 +169,7 @@ class Intake:
         refuse: bool,
         shape: Shape | None,
     ) -> IntakeAnswer:
+        began = time.time_ns()
         body = event_to_json(event)
         key = event.settlement_key
         if source.settlement_key_from is not None:
@@ -175,13 +181,16 @@ class Intake:
             if (answer := await self._repeat(settings.id, source.id, event, body)) is not None:
                 return answer
             raise
+        planned_at = time.time_ns()
         try:
             accepted = await self._committer.submit(acceptance)
         except CommitUnknown as lost:
             raise busy(lost.refusal, "repeat the same request, it is stored once") from lost
         if not accepted.fresh:
+            entry().bring(accepted.event_id, fresh=False)
             answer = _repeated(accepted.event_id, same_content=accepted.same_content)
             return replace(answer, view=self._seen_again(accepted)) if isinstance(accepted, Repeat) else answer
+        traces.tell_intake(self._tracing, source, acceptance.event, rows, accepted, began, planned_at)
         if accepted.linked or accepted.clashes:
             # Told by the database, which compared it with what came first.
             return IntakeAnswer(

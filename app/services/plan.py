@@ -4,7 +4,8 @@ A sale is planned at intake. What looks back at a sale (a refund, a closing) is 
 chain's row is locked, so that two refunds at once can never take the same kopeck.
 """
 
-from dataclasses import dataclass, replace
+import time
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -24,11 +25,13 @@ from app.domain.plan import Held, HeldReason, Missing, Planned, Refused
 from app.domain.reading import offsets
 from app.domain.receipt import Receipt
 from app.infra.crypto import SecretBox
+from app.infra.tracing import Tracing
 from app.ports.registry import Registry
 from app.ports.source import Alarm, SourceAdapter
 from app.queue import work
 from app.queue.accept import CLASH
 from app.queue.jobs import Job
+from app.services import traces
 from app.services.alarms import raise_alarm
 from app.services.catalog import Catalog, MerchantSettings
 from app.services.customers import open_event, seal_event
@@ -56,6 +59,7 @@ class _Case:
     chain: Chain | None
     waiting: ReceiptRow | None
     at: datetime
+    began: int = field(default_factory=time.time_ns)
 
 
 class Planner:
@@ -69,12 +73,14 @@ class Planner:
         intake: Intake,
         box: SecretBox,
         sources: Registry[SourceAdapter],
+        tracing: Tracing,
     ) -> None:
         self._database = database
         self._sources = sources
         self._catalog = catalog
         self._intake = intake
         self._box = box
+        self._tracing = tracing
         self._stories = Stories(box)
         self._turns = Turns(intake, self._stories, box)
         self._look_back = LookBack(intake.sales, self._stories, box)
@@ -198,7 +204,7 @@ class Planner:
         match draft.plan:
             case Planned(receipts=(), notes=notes):
                 reason = {"code": "nothing_to_print", "detail": ", ".join(notes)}
-                await planned.set_event(tx, event.merchant_id, event.id, EventStatus.IGNORED.value, reason)
+                await self._decided(tx, case, EventStatus.IGNORED, reason)
                 if waiting is not None:
                     await give_up(tx, waiting, "planner", reason, case.at, self._box, self._intake.links)
             case Planned() as plan:
@@ -245,9 +251,25 @@ class Planner:
 
     async def _not_wanted(self, tx: Tx, case: _Case) -> None:
         reason = {"code": "not_fiscalized", "detail": "the settings of the source say that it needs no receipt"}
-        await planned.set_event(tx, case.event.merchant_id, case.event.id, EventStatus.IGNORED.value, reason)
+        await self._decided(tx, case, EventStatus.IGNORED, reason)
         if case.waiting is not None:
             await give_up(tx, case.waiting, "planner", reason, case.at, self._box, self._intake.links)
+
+    async def _decided(
+        self,
+        tx: Tx,
+        case: _Case,
+        status: EventStatus,
+        reason: dict[str, Any] | None,
+        row: ReceiptRow | None = None,
+        chain: Chain | None = None,
+    ) -> None:
+        """What has become of the event, and of its receipt `row`; its trace leads to that of the payment behind it."""
+        event = case.event
+        await planned.set_event(tx, event.merchant_id, event.id, status.value, reason, chain.id if chain else None)
+        if self._tracing.on:
+            paid = None if case.chain is None else await chains.sale_event(tx, case.chain)
+            traces.tell_plan(self._tracing, event.id, status, reason, row, case.began, paid)
 
     def _payload(self, event: EventRow) -> PaymentEvent:
         return open_event(self._box, event.merchant_id, event.id, event.payload)
@@ -278,7 +300,7 @@ class Planner:
                 new = self._intake.new_receipt(row, made[0].customer)
                 if not await planned.rewrite_receipt(tx, waiting, new, sequence=waiting.sequence):
                     return
-                await planned.set_event(tx, event.merchant_id, event.id, EventStatus.PLANNED.value, None)
+                await self._decided(tx, case, EventStatus.PLANNED, None, row)
                 await history.add(
                     tx,
                     event.merchant_id,
@@ -318,7 +340,7 @@ class Planner:
             await planned.add_receipt(tx, new)
         elif not await planned.rewrite_receipt(tx, case.waiting, new, sequence=case.waiting.sequence):
             return
-        await planned.set_event(tx, event.merchant_id, event.id, EventStatus.PLANNED.value, None, chain.id)
+        await self._decided(tx, case, EventStatus.PLANNED, None, row, chain)
         # Who found the payment of a refund that named none must be seen by whoever asks about it later.
         note = {} if draft.matched is None else {"payment_id": draft.matched.payment_id, "matched_by": "order_id"}
         await history.add(
@@ -357,11 +379,10 @@ class Planner:
         )
 
     async def _hold(self, tx: Tx, case: _Case, held: Held, **facts: Any) -> None:
-        event, payload, chain, waiting = case.event, case.payload, case.chain, case.waiting
+        payload, chain, waiting = case.payload, case.chain, case.waiting
         failure = {**held_failure(held, case.at), **facts}
         if waiting is not None and _same_trouble(waiting.failure, failure):
             return
-        chain_id = chain.id if chain else None
         row = waiting or self._blank(case, None, None)
         row = row.changed(
             status=Status.HELD.value,
@@ -375,7 +396,7 @@ class Planner:
             await planned.add_receipt(tx, new)
         elif not await planned.rewrite_receipt(tx, waiting, new, sequence=row.sequence):
             return
-        await planned.set_event(tx, event.merchant_id, event.id, EventStatus.HELD.value, failure, chain_id)
+        await self._decided(tx, case, EventStatus.HELD, failure, row, chain)
         await self._turns.tell_held(tx, row, payload.customer, case.at)
 
 

@@ -42,8 +42,10 @@ from app.infra.http import Exchange
 from app.infra.ids import new_id
 from app.infra.metrics import Metrics
 from app.infra.page_links import PageLinks
+from app.infra.tracing import current
 from app.queue.jobs import FOLLOW_UP, Job
 from app.queue.settle import Settlement, Verdict
+from app.services import traces
 from app.services.telling import told
 from app.services.views import failure_json
 
@@ -111,7 +113,9 @@ class Settle:
         consequence = step(status, happening)
         at, failure = self._clock.now(), _storable(failure)
         settlement = self._settlement(job, row, customer, status, consequence, happening, learned, follow, failure, at)
+        traces.tell_attempt(current(), settlement, failure)
         await self._failpoints.hit("attempt.before_tx2")
+        span = current().child("settle", {})
         tried = 0
         while True:
             try:
@@ -123,6 +127,8 @@ class Settle:
                 log.warning("settle.commit_lost", receipt_id=str(row.id), error=str(lost))
                 await self._database.before_again(tried)
                 tried += 1
+        span.set({"kassa.settled": verdict is Verdict.SETTLED})
+        span.end()
         await self._failpoints.hit("attempt.after_tx2")
         self._count(job, row, happening, learned, verdict, at)
         if verdict is Verdict.STALE:

@@ -9,6 +9,8 @@ from app.db.repos.outbox import Parcel
 from app.db.repos.receipts import ReceiptRow
 from app.db.unit_of_work import Kept
 from app.domain.errors import Busy
+from app.infra.ids import public
+from app.infra.tracing import Kind, Tracing, born
 from app.queue import load
 from app.queue.jobs import RECEIPT_ORDERS, Job, JobKind
 from app.services.catalog import Catalog
@@ -22,6 +24,7 @@ from app.services.plan import Planner
 from app.services.poll import Poll
 from app.services.reconcile import Reconcile
 from app.services.source_polls import SourcePolls
+from app.services.traces import attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +54,11 @@ class Loaded:
 class Dispatch:
     """Loads and runs jobs."""
 
-    def __init__(self, catalog: Catalog, stages: Stages, endings: Endings) -> None:
+    def __init__(self, catalog: Catalog, stages: Stages, endings: Endings, tracing: Tracing) -> None:
         self._catalog = catalog
         self._stages = stages
         self._endings = endings
+        self._tracing = tracing
 
     async def load(self, jobs: Sequence[Job], kept: Kept) -> Loaded:
         """Read receipts and parcels of a batch, each in one statement."""
@@ -100,12 +104,14 @@ class Dispatch:
                 order = loaded.orders.get(job.ref)
                 if order is None:
                     await self._endings.finish(job)
-                elif job.kind is JobKind.FISCALIZE:
-                    await self._stages.fiscalize.run(job, order)
-                elif job.kind is JobKind.POLL:
-                    await self._stages.poll.run(job, order)
-                else:
-                    await self._stages.reconcile.run(job, order)
+                    return
+                with attempt(self._tracing, job, order.row, order.kassa):
+                    if job.kind is JobKind.FISCALIZE:
+                        await self._stages.fiscalize.run(job, order)
+                    elif job.kind is JobKind.POLL:
+                        await self._stages.poll.run(job, order)
+                    else:
+                        await self._stages.reconcile.run(job, order)
             case JobKind.PLAN:
                 await self._stages.planner.plan(job)
             case JobKind.RELEASE:
@@ -114,7 +120,12 @@ class Dispatch:
                 parcel = loaded.parcels.get(job.ref)
                 await (self._endings.finish(job) if parcel is None else self._stages.deliver.run(job, parcel))
             case JobKind.INBOUND:
-                await self._stages.inbound.run(job)
+                # It waited since it was posted, and that is when its id was made.
+                with self._tracing.entry(started=born(job.ref)) as entry:
+                    try:
+                        await self._stages.inbound.run(job)
+                    finally:
+                        entry.tell("notice", Kind.CONSUMER, {"kassa.notification.id": public("ntf", job.ref)})
             case JobKind.EVIDENCE:
                 await self._stages.evidence.run(job)
             case JobKind.POLL_SOURCE:

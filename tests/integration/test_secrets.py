@@ -24,6 +24,7 @@ from app.infra.logging import set_up
 from app.main import create_app
 from app.ports.kassa import DriverContext
 from tests.support import rows
+from tests.support.collector import Collector, open_collector
 from tests.support.server import serve
 from tests.support.world import World, open_world
 
@@ -31,6 +32,7 @@ EMAIL, PHONE, NAME = "olga.canary@example.org", "+79990001122", "Ольга Ка
 BUYER = {"email": EMAIL, "phone": PHONE, "name": NAME}
 KASSA_TOKEN = "kassa-token-of-the-canary"
 CLOUD_SECRET = "cloudpayments-secret-of-the-canary"
+COLLECTOR_KEY = "key-of-the-collector-of-the-canary"
 SALE: dict[str, Any] = {
     "type": "payment.succeeded",
     "amount": 5000,
@@ -102,10 +104,24 @@ def log_lines() -> Iterator[io.StringIO]:
 
 
 @pytest.fixture
-async def world(database_url: str, tmp_path: Path, log_lines: io.StringIO) -> AsyncIterator[World]:
-    group = {"digitalkassa": {"groups": [{"actor_token": KASSA_TOKEN}]}}
+async def collector(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Collector]:
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    async with open_collector() as found:
+        yield found
+
+
+@pytest.fixture
+async def world(
+    database_url: str, tmp_path: Path, log_lines: io.StringIO, collector: Collector
+) -> AsyncIterator[World]:
     async with open_world(
-        database_url, tmp_path, simulator=group, public_url="http://127.0.0.1:9", freshness_seconds=1.0
+        database_url,
+        tmp_path,
+        simulator={"digitalkassa": {"groups": [{"actor_token": KASSA_TOKEN}]}},
+        public_url="http://127.0.0.1:9",
+        freshness_seconds=1.0,
+        otlp_endpoint=collector.url,
+        otlp_headers=f"x-key={COLLECTOR_KEY}",
     ) as found:
         yield found
 
@@ -302,6 +318,12 @@ async def sent(world: World) -> str:
     return "\n".join(world.runtime.keys.box.open(row.exchange, aad(*where, row.id)).decode() for row in found)
 
 
+async def told(collector: Collector) -> bool:
+    """Whether every kind of span has arrived, failed ones too."""
+    wanted = {"POST /v1/events", "notice", "intake", "plan", "submit", "lookup", "settle", "deliver", "POST", "GET"}
+    return wanted <= {one.name for one in collector.spans} and any(one.failed for one in collector.spans)
+
+
 async def stored(world: World) -> dict[str, str]:
     """Every column of every table as somebody with a dump would read it."""
     found = {}
@@ -319,20 +341,25 @@ async def stored(world: World) -> dict[str, str]:
 
 
 async def test_no_secret_and_no_buyer_is_said_or_stored_in_clear(
-    world: World, log_lines: io.StringIO, monkeypatch: pytest.MonkeyPatch
+    world: World, log_lines: io.StringIO, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    day = Day(world)
-    app = create_app(world.runtime.services, world.runtime.settings, metrics=world.runtime.metrics)
+    day = Day(world, {"key of the collector": COLLECTOR_KEY})
+    runtime = world.runtime
+    app = create_app(runtime.services, runtime.settings, metrics=runtime.metrics, tracing=runtime.tracing)
     async with (
         serve(app, log_config=None) as url,
         serve(crm(day), log_config=None) as sink,
         httpx.AsyncClient(base_url=url, timeout=30) as http,
     ):
         await live(day, http, sink, monkeypatch)
-    day.said |= {"logs": log_lines.getvalue(), **await stored(world)}
+        await world.until(lambda: told(collector))
+    day.said |= {"spans": "\n".join(collector.raw), "logs": log_lines.getvalue(), **await stored(world)}
 
     assert all(day.secrets.values())
     assert EMAIL in await sent(world), "what is looked for did go through"
+    assert collector.headers[0]["x-key"] == COLLECTOR_KEY
+    for written in ("Абонемент", "Чек отклонён", "Traceback", "/failing", "/in/", "good"):
+        assert written not in day.said["spans"], "a trace tells what became of it, and nothing that anybody wrote"
     for where in ("logs", "metrics", "problems", "answers", "messages", "receipts.customer", "attempts.exchange"):
         assert day.said[where].strip(), f"nothing was read of {where}"
     for word in ("driver.raised", "inbound.forged", "request.served"):

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from app.configured import deadline_policy_of
 from app.domain.deadline import Limits, SettlementKind
 from app.domain.event import EventPayment, EventRequisites, EventType, PaymentEvent
 from app.keys import SettingInvalid
-from app.runtime import deadline_policy_of
 from app.services.deadline_policy import DeadlinePolicy, kind_of
 from app.services.defaults import check_defaults
 from app.settings import Settings

@@ -118,6 +118,7 @@ def test_keys_that_lack_or_do_not_fit_are_named_and_never_shown(name: str, value
         ("KASSA_DATABASE_URL", None, "postgresql://user:hunter2@db.example.org:port/kassa"),
         ("KASSA_EGRESS_ALLOW", "10.0.0.0/33", "postgresql://db.example.org/kassa"),
         ("KASSA_FAILPOINTS", "nowhere=explode", "postgresql://db.example.org/kassa"),
+        ("KASSA_OTLP_ENDPOINT", "http://me:hunter2@collector", "postgresql://db.example.org/kassa"),
     ],
 )
 async def test_what_only_the_start_can_judge_is_named_too(name: str, value: str | None, url: str) -> None:
