@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +27,25 @@ ROOT = Path(__file__).resolve().parents[2]
 
 Pause = Callable[[], Awaitable[None]]
 """Awaited between two steps."""
+Say = Callable[[str], None]
+"""Told in words for people what is done now, and what is waited for."""
 
 _ONE_AT_A_TIME = 5_417_026_341
 _POLL_SECONDS = 0.2
 _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 5.0
 _PATIENCE_SECONDS = 300.0
+_WATCH_SECONDS = 10.0
 _TOLD = 80
 
-_OLDEST = text("""
+_TRANSACTION = """
 SELECT pid, coalesce(nullif(application_name, ''), backend_type) AS name,
   extract(epoch FROM clock_timestamp() - xact_start)::int AS seconds
-FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
-ORDER BY xact_start LIMIT 1
-""")
+FROM pg_stat_activity WHERE xact_start IS NOT NULL
+"""
+_OLDEST = text(
+    f"{_TRANSACTION} AND datname = current_database() AND pid <> pg_backend_pid() ORDER BY xact_start LIMIT 1"
+)
+_IN_THE_WAY = text(f"{_TRANSACTION} AND pid = ANY (pg_blocking_pids(:pid)) ORDER BY xact_start")
 
 
 def owner_engine(url: str) -> AsyncEngine:
@@ -64,9 +71,7 @@ def head() -> str:
     return revision
 
 
-async def upgrade(
-    url: str, revision: str = "head", between_steps: Pause | None = None, say: Callable[[str], None] | None = None
-) -> None:
+async def upgrade(url: str, revision: str = "head", between_steps: Pause | None = None, say: Say | None = None) -> None:
     """Upgrade while programs of the older schema run; of several processes that start together one does it.
 
     `say` hears of every step, and why nothing goes on. Tests stop it at `between_steps`: after each step that was
@@ -99,7 +104,7 @@ async def _run(
     url: str,
     action: Callable[[Config], object],
     between_steps: Pause | None = None,
-    say: Callable[[str], None] | None = None,
+    say: Say | None = None,
 ) -> None:
     cfg = config()
     cfg.attributes[SAY] = say
@@ -120,17 +125,16 @@ async def _run(
     try:
         async with engine.connect() as connection:
             await _alone(connection, say)
-            try:
+            async with _watched(engine, await _pid(connection), say):
                 await _until_done(connection, go, say)
-            finally:
-                await connection.rollback()
-                await connection.execute(text("SELECT pg_advisory_unlock(:k)"), {"k": _ONE_AT_A_TIME})
-                await connection.commit()
+            # Where it fails, the end of the session gives the lock back.
+            await connection.execute(text("SELECT pg_advisory_unlock(:k)"), {"k": _ONE_AT_A_TIME})
+            await connection.commit()
     finally:
         await engine.dispose()
 
 
-async def _alone(connection: AsyncConnection, say: Callable[[str], None] | None) -> None:
+async def _alone(connection: AsyncConnection, say: Say | None) -> None:
     """Asked again and again: whoever waits inside `pg_advisory_lock` is a transaction that index builds wait for."""
     while not (await connection.execute(text("SELECT pg_try_advisory_lock(:k)"), {"k": _ONE_AT_A_TIME})).scalar_one():
         await connection.commit()
@@ -141,9 +145,7 @@ async def _alone(connection: AsyncConnection, say: Callable[[str], None] | None)
     await connection.commit()
 
 
-async def _until_done(
-    connection: AsyncConnection, go: Callable[[Connection], None], say: Callable[[str], None] | None
-) -> None:
+async def _until_done(connection: AsyncConnection, go: Callable[[Connection], None], say: Say | None) -> None:
     """Again from the last finished revision each time that a table was in use, less and less often."""
     began, pause = time.monotonic(), _PAUSE_SECONDS
     while True:
@@ -165,6 +167,34 @@ async def _until_done(
         pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
 
 
+async def _pid(connection: AsyncConnection) -> int:
+    found = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+    await connection.commit()
+    return int(found)
+
+
+@asynccontextmanager
+async def _watched(engine: AsyncEngine, pid: int, say: Say | None) -> AsyncIterator[None]:
+    """Tells whose transactions keep the migration waiting: what builds or drops an index waits as long as it takes."""
+
+    async def watch(say: Say) -> None:
+        async with engine.connect() as connection:
+            while True:
+                await asyncio.sleep(_WATCH_SECONDS)
+                for row in (await connection.execute(_IN_THE_WAY, {"pid": pid})).all():
+                    who = f"{row.name}, pid {row.pid}, open for {row.seconds} s"
+                    say(f"Waiting for the end of a transaction ({who}). Nobody waits behind.")
+                await connection.commit()
+
+    task = None if say is None else asyncio.create_task(watch(say), name="migration-watch")
+    try:
+        yield
+    finally:
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
 def _told(error: DBAPIError) -> str:
     words = " ".join((error.statement or "").split())
     return words if len(words) <= _TOLD else f"{words[:_TOLD]}…"
@@ -175,7 +205,5 @@ async def _oldest(connection: AsyncConnection) -> str:
     found = (await connection.execute(_OLDEST)).one_or_none()
     await connection.commit()
     return (
-        ""
-        if found is None
-        else f"The oldest transaction is open for {found.seconds} s (pid {found.pid}, {found.name}). "
+        "" if found is None else f"The oldest transaction: {found.name}, pid {found.pid}, open for {found.seconds} s. "
     )

@@ -26,9 +26,9 @@ BETWEEN_STEPS, SAY = "between_steps", "say"
 
 
 def prepare(connection: Connection) -> None:
-    """Settings of a session that migrates; its server may end statements of others early."""
-    connection.execute(text(f"SET lock_timeout = '{LOCK_WAIT}'"))
-    connection.execute(text("SET statement_timeout = 0"))
+    """Settings of a session that migrates. Each part of a table is its own: no plan of another is used for it."""
+    for setting in (f"lock_timeout = '{LOCK_WAIT}'", "statement_timeout = 0", "plan_cache_mode = force_custom_plan"):
+        connection.execute(text(f"SET {setting}"))
     connection.commit()
 
 
@@ -47,7 +47,7 @@ def drop_columns(table: str, *columns: tuple[str, str]) -> None:
 
 def create_index(name: str, definition: str) -> None:
     """An index `ON definition`, built beside readers and writers. What an interrupted build left is dropped first."""
-    if not _built(name):
+    if not _one("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)", name=name):
         _alone(
             f"Building {name}",
             f"DROP INDEX CONCURRENTLY IF EXISTS {name}",
@@ -58,7 +58,7 @@ def create_index(name: str, definition: str) -> None:
 def replace_index(name: str, definition: str) -> None:
     """Another index under the same name; until it is built, the old one serves."""
     columns = definition.partition(" ")[2].partition(" WHERE ")[0]
-    there = op.get_bind().execute(text("SELECT pg_get_indexdef(to_regclass(:name))"), {"name": name}).scalar_one()
+    there = _one("SELECT pg_get_indexdef(to_regclass(:name))", name=name)
     built = f"{name}_new"
     if there is None or columns not in there:
         create_index(built, definition)
@@ -82,37 +82,27 @@ def mildly(what: str, *statements: str) -> None:
 
 
 def fill(table: str, change: str) -> None:
-    """Write old rows, a thousand at a time in the order of their ids: `change` is an UPDATE `FROM span`, their `id`s.
+    """Write old rows, a thousand at a time: `change` is an UPDATE of those with `id > :after AND id <= :upto`.
 
-    It must pass over what is written already. Rows that come while it runs are not waited for.
+    It must pass over what is written already. Rows that come while it runs are not met.
     """
-    batch = text(
-        f"WITH span AS (SELECT id FROM {table} WHERE id > :after ORDER BY id LIMIT {_ROWS}), changed AS ({change}) "
-        "SELECT count(*), (array_agg(id ORDER BY id DESC))[1] FROM span"
-    )
     _begins(f"Filling {table}")
-    rows, after = _ROWS, _FIRST
-    while rows == _ROWS:
-        rows, after = op.get_bind().execute(batch, {"after": after}).one()
+    after, last = _FIRST, _one(f"SELECT id FROM {table} ORDER BY id DESC LIMIT 1")
+    page = f"SELECT id FROM {table} WHERE id > :after AND id <= :last ORDER BY id LIMIT {_ROWS}"
+    while upto := _one(f"SELECT id FROM ({page}) page ORDER BY id DESC LIMIT 1", after=after, last=last):
+        op.get_bind().execute(text(change), {"after": after, "upto": upto})
         _commit()
+        after = upto
     _done()
 
 
 def _columns(table: str) -> set[str]:
-    found = op.get_bind().execute(
-        text(
-            "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(:table) AND attnum > 0 AND NOT attisdropped"
-        ),
-        {"table": table},
-    )
-    return set(found.scalars())
+    there = "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(:table) AND attnum > 0 AND NOT attisdropped"
+    return set(op.get_bind().execute(text(there), {"table": table}).scalars())
 
 
-def _built(index: str) -> bool:
-    found = op.get_bind().execute(
-        text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:index)"), {"index": index}
-    )
-    return found.scalar_one_or_none() is True
+def _one(question: str, **given: object) -> Any:
+    return op.get_bind().execute(text(question), given).scalar_one_or_none()
 
 
 def _alter(table: str, actions: list[str]) -> None:

@@ -16,9 +16,9 @@ COLUMNS = (
 
 # Receipts from before the clock are reminded of, and never held by it: nobody knew of a limit when they came.
 REMIND = """
-UPDATE receipts r SET alarm_at = kassa_now() + interval '5 minutes' FROM span
-WHERE r.id = span.id AND r.alarm_at IS NULL
-  AND r.status IN ('held', 'queued', 'sending', 'accepted', 'unknown', 'needs_attention')
+UPDATE receipts SET alarm_at = kassa_now() + interval '5 minutes'
+WHERE id > :after AND id <= :upto AND alarm_at IS NULL
+  AND status IN ('held', 'queued', 'sending', 'accepted', 'unknown', 'needs_attention')
 """
 
 

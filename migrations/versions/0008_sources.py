@@ -31,22 +31,21 @@ LINKED_TO = ("linked_to", "UUID")
 # Keys from before are compared from now on; of one whose event is gone nothing is known, so nothing is linked to it.
 OWNERS = """
 UPDATE settlement_keys k SET source_id = e.source_id, amount = e.amount, sources = ARRAY[e.source_id]
-FROM span JOIN events e ON e.id = span.id
-WHERE k.merchant_id = e.merchant_id AND k.type = e.type AND k.settlement_key = e.settlement_key
-  AND k.event_id = e.id AND k.source_id IS NULL
+FROM events e WHERE e.id > :after AND e.id <= :upto AND k.event_id = e.id AND k.source_id IS NULL
+  AND k.merchant_id = e.merchant_id AND k.type = e.type AND k.settlement_key = e.settlement_key
 """
 LINKS = """
-UPDATE events e SET linked_to = k.event_id FROM span, settlement_keys k
-WHERE e.id = span.id AND e.status = 'linked' AND e.linked_to IS NULL
-  AND k.merchant_id = e.merchant_id AND k.type = e.type AND k.settlement_key = e.settlement_key AND k.event_id <> e.id
+UPDATE events e SET linked_to = k.event_id FROM settlement_keys k
+WHERE e.id > :after AND e.id <= :upto AND e.status = 'linked' AND e.linked_to IS NULL AND k.event_id <> e.id
+  AND k.merchant_id = e.merchant_id AND k.type = e.type AND k.settlement_key = e.settlement_key
 """
 REPORTERS = """
 UPDATE settlement_keys k SET sources = k.sources || x.sources
 FROM (SELECT k.merchant_id, k.type, k.settlement_key, array_agg(DISTINCT e.source_id) AS sources
-      FROM span JOIN events e ON e.id = span.id
-      JOIN settlement_keys k ON k.merchant_id = e.merchant_id AND k.type = e.type
+      FROM events e JOIN settlement_keys k ON k.merchant_id = e.merchant_id AND k.type = e.type
         AND k.settlement_key = e.settlement_key AND e.source_id <> ALL (k.sources)
-      WHERE e.status = 'linked' GROUP BY k.merchant_id, k.type, k.settlement_key) x
+      WHERE e.id > :after AND e.id <= :upto AND e.status = 'linked'
+      GROUP BY k.merchant_id, k.type, k.settlement_key) x
 WHERE k.merchant_id = x.merchant_id AND k.type = x.type AND k.settlement_key = x.settlement_key
 """
 

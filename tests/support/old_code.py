@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
@@ -17,11 +18,13 @@ SCHEMA = "0003"
 MOST_SECONDS = 1.0
 """No statement of a running program waits longer for a lock."""
 
+STATEMENTS = ("intake", "heard", "claim", "settle", "list", "search", "settings")
+
 _EVERY_SECONDS = 0.003
 _REPORT_SECONDS = 0.3
 _WATCHED_SECONDS = 0.01
 
-MERCHANT, SOURCE, OTHER_SOURCE, LANE = (f"00000000-0000-7000-9000-00000000000{n}" for n in range(4))
+MERCHANT, SOURCE, OTHER_SOURCE, LANE = (UUID(int=n) for n in range(1, 5))
 
 _ID = "('00000000-0000-7000-8000-' || lpad(to_hex({n}), 12, '0'))::uuid"
 _N = _ID.format(n="n")
@@ -34,11 +37,12 @@ _HISTORY = (
     f"""INSERT INTO chains (id, merchant_id, source_id, payment_id, sold)
     SELECT {_N}, '{MERCHANT}', '{SOURCE}', 'p-' || n, 199000 FROM generate_series(1, $1::int) n""",
     f"""INSERT INTO event_identities (merchant_id, source_id, type, external_id, event_id, content_hash)
-    SELECT '{MERCHANT}', '{SOURCE}', 'payment.succeeded', 'p-' || n, {_N}, '\\x00' FROM generate_series(1, $1::int) n""",
-    f"""INSERT INTO events (id, merchant_id, source_id, type, external_id, payment_id, order_id, settlement_key, chain_id,
-      status, amount, currency, occurred_at, payload)
-    SELECT {_N}, '{MERCHANT}', CASE WHEN n % 10 = 0 THEN '{OTHER_SOURCE}' ELSE '{SOURCE}' END::uuid, 'payment.succeeded',
-      'p-' || n, 'p-' || n, 'o-' || n, 's-' || (n - (n % 10 = 0)::int), {_N},
+    SELECT '{MERCHANT}', '{SOURCE}', 'payment.succeeded', 'p-' || n, {_N}, '\\x00'
+    FROM generate_series(1, $1::int) n""",
+    f"""INSERT INTO events (id, merchant_id, source_id, type, external_id, payment_id, order_id, settlement_key,
+      chain_id, status, amount, currency, occurred_at, payload)
+    SELECT {_N}, '{MERCHANT}', CASE WHEN n % 10 = 0 THEN '{OTHER_SOURCE}' ELSE '{SOURCE}' END::uuid,
+      'payment.succeeded', 'p-' || n, 'p-' || n, 'o-' || n, 's-' || (n - (n % 10 = 0)::int), {_N},
       CASE WHEN n % 10 = 0 THEN 'linked' ELSE 'planned' END, 199000, 'RUB', kassa_now(), '\\x00'
     FROM generate_series(1, $1::int) n""",
     f"""INSERT INTO settlement_keys (merchant_id, type, settlement_key, event_id)
@@ -49,8 +53,6 @@ _HISTORY = (
       CASE WHEN n % 4 = 1 THEN 'queued' ELSE 'fiscalized' END, 199000, 'o-' || n, 'p-' || n, {_ITEMS},
       decode(md5(n::text), 'hex'), decode(md5(n::text), 'hex'), decode(left(md5(n::text), 4), 'hex')
     FROM generate_series(1, $1::int) n""",
-    f"""INSERT INTO attempts (id, merchant_id, receipt_id, kind, provider_id, worker, outcome)
-    SELECT {_N}, '{MERCHANT}', {_N}, 'submit', md5(n::text), 'w', 'fiscalized' FROM generate_series(1, $1::int) n""",
     f"""INSERT INTO jobs (id, kind, lane, ref, run_at)
     SELECT {_N}, 1, '{LANE}', {_N}, kassa_now() FROM generate_series(1, $1::int) n""",
     f"""INSERT INTO messages (id, merchant_id, receipt_id, type, sequence, body)
@@ -72,9 +74,10 @@ WITH ident AS (
   INSERT INTO chains (id, merchant_id, source_id, payment_id, sold)
   SELECT event_id, '{MERCHANT}', '{SOURCE}', 'n-' || $1::bigint, 199000 FROM ident
 ), stored AS (
-  INSERT INTO events (id, merchant_id, source_id, type, external_id, chain_id, status, amount, currency, occurred_at, payload)
-  SELECT event_id, '{MERCHANT}', '{SOURCE}', 'payment.succeeded', 'n-' || $1::bigint, event_id, 'planned', 199000, 'RUB',
-    kassa_now(), '\\x00' FROM ident
+  INSERT INTO events (id, merchant_id, source_id, type, external_id, chain_id, status, amount, currency, occurred_at,
+    payload)
+  SELECT event_id, '{MERCHANT}', '{SOURCE}', 'payment.succeeded', 'n-' || $1::bigint, event_id, 'planned', 199000,
+    'RUB', kassa_now(), '\\x00' FROM ident
 ), wanted AS (
   INSERT INTO receipts (id, merchant_id, source_id, event_id, chain_id, provider_id, operation, status, total, document)
   SELECT event_id, '{MERCHANT}', '{SOURCE}', event_id, event_id, 'n-' || $1::bigint, 'sell', 'queued', 199000,
@@ -99,7 +102,9 @@ WITH gone AS (DELETE FROM jobs WHERE ref = $1), tried AS (
 UPDATE receipts SET status = 'fiscalized', sequence = sequence + 1, updated_at = kassa_now() WHERE id = $1
 """
 _HEARD = f"UPDATE sources SET last_heard_at = kassa_now() WHERE id = '{SOURCE}'"
-_LIST = f"SELECT id, status, total FROM receipts WHERE merchant_id = '{MERCHANT}' ORDER BY created_at DESC, id DESC LIMIT 20"
+_LIST = f"""
+SELECT id, status, total FROM receipts WHERE merchant_id = '{MERCHANT}' ORDER BY created_at DESC, id DESC LIMIT 20
+"""
 _SEARCH = "SELECT id, status FROM receipts WHERE email_hash = decode(md5('7'), 'hex')"
 _SETTINGS = "SELECT m.status, s.defaults FROM merchants m JOIN sources s ON s.merchant_id = m.id"
 
@@ -108,6 +113,11 @@ SELECT extract(epoch FROM clock_timestamp() - waitstart)::float AS seconds, l.pi
   coalesce(relation::regclass::text, locktype) AS what
 FROM pg_locks l WHERE NOT granted AND pid = ANY($1::int[]) AND waitstart IS NOT NULL ORDER BY waitstart LIMIT 1
 """
+
+
+def id_of(number: int) -> UUID:
+    """Of the event, the receipt and the rest of this payment of the history."""
+    return UUID(f"00000000-0000-7000-8000-{number:012x}")
 
 
 async def fill(connection: asyncpg.Connection, rows: int) -> None:
@@ -131,10 +141,20 @@ class OldCode:
     longest: float = 0.0
     longest_at: str = ""
 
+    async def does_more(self) -> None:
+        """Until every statement was done a few times more; TimeoutError when one is not."""
+        before = self.done.copy()
+        async with asyncio.timeout(60):
+            while any(self.done[name] < before[name] + 3 for name in STATEMENTS):
+                await asyncio.sleep(0.01)
+
 
 @asynccontextmanager
-async def at_work(url: str, rows: int) -> AsyncIterator[OldCode]:
-    """The old code works while the block runs; any error but a lock that was waited for too long is raised at its end."""
+async def at_work(url: str, rows: int, *, reports: bool = True) -> AsyncIterator[OldCode]:
+    """The old code works behind a history of `rows`, while the block runs; its errors end the block.
+
+    Only a lock that was waited for too long is no error but a finding.
+    """
     found, over = OldCode(), asyncio.Event()
     async with AsyncExitStack() as stack:
 
@@ -146,18 +166,20 @@ async def at_work(url: str, rows: int) -> AsyncIterator[OldCode]:
             stack.push_async_callback(made.close)
             return made
 
-        sessions = [await session() for _ in range(4)]
+        sessions = [await session() for _ in range(3)]
         watcher = await asyncpg.connect(url)
         stack.push_async_callback(watcher.close)
-        intake, worker, reader, reports = sessions
+        intake, worker, reader = sessions
         numbers = iter(range(rows + 1, 2**40))
         work = [
             _repeat(over, lambda: _intake(found, intake, next(numbers))),
             _repeat(over, lambda: _work(found, worker)),
             _repeat(over, lambda: _read(found, reader)),
-            _repeat(over, lambda: _report(found, reports, over)),
             _repeat(over, lambda: _watch(found, watcher, [one.get_server_pid() for one in sessions]), _WATCHED_SECONDS),
         ]
+        if reports:
+            reporter = await session()
+            work.append(_repeat(over, lambda: _report(found, reporter, over)))
         async with asyncio.TaskGroup() as tasks:
             for one in work:
                 tasks.create_task(one)
