@@ -73,6 +73,7 @@ def drop_index(name: str) -> None:
 
 def mildly(what: str, *statements: str) -> None:
     """Statements whose locks let a program read and write (SHARE UPDATE EXCLUSIVE), in one transaction."""
+    _commit()
     _begins(what)
     op.execute(f"SET LOCAL lock_timeout = '{_MILD_LOCK_WAIT}'")
     for statement in statements:
@@ -86,6 +87,7 @@ def fill(table: str, change: str) -> None:
 
     It must pass over what is written already. Rows that come while it runs are not met.
     """
+    _commit()
     _begins(f"Filling {table}")
     after, last = _FIRST, _one(f"SELECT id FROM {table} ORDER BY id DESC LIMIT 1")
     page = f"SELECT id FROM {table} WHERE id > :after AND id <= :last ORDER BY id LIMIT {_ROWS}"

@@ -22,6 +22,9 @@ from app.keys import generate
 from tests.support import old_code
 from tests.support.program import program
 
+# Many rows, many connections, processes: minutes where the machine is busy with others.
+pytestmark = pytest.mark.timeout(900)
+
 ROWS = 100_000
 FEW = 20
 KEYS = generate()
@@ -86,7 +89,6 @@ async def check_history(sql: asyncpg.Connection, rows: int) -> None:
     assert tuple(keys) == (rows - rows // 10, rows - rows // 10, rows // 10)
 
 
-@pytest.mark.timeout(900)
 async def test_the_running_program_waits_less_than_a_second_beside_100_000_rows(
     url: str, sql: asyncpg.Connection
 ) -> None:
@@ -187,14 +189,16 @@ async def test_killed_after_any_step_it_goes_on_when_it_is_run_again(url: str, s
             await sql.execute(f"SELECT pg_terminate_backend(pid) FROM {MIGRATING}")
             raise Killed
 
-    for deaths in range(100):
+    deaths = 0
+    while deaths < 100:
         try:
             say("")
             await migrate.upgrade(url, between_steps=between_steps, say=say)
             break
         except (Killed, DBAPIError):
+            deaths += 1
             await until(sql, f"NOT EXISTS (SELECT FROM {MIGRATING})")
-    assert deaths > 40
+    assert 40 < deaths < 100
     await migrate.check(url)
     await check_history(sql, FEW)
 
