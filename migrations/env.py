@@ -5,10 +5,12 @@ import asyncio
 from alembic import context
 from sqlalchemy import Connection
 
+from app.db.online import prepare
 from app.db.tables import metadata
 
 
 def _run(connection: Connection) -> None:
+    prepare(connection)
     context.configure(
         connection=connection,
         target_metadata=metadata,

@@ -11,11 +11,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # A migration that waits for a lock makes everybody else wait behind it: give up early, run again later.
-    op.execute("SET LOCAL lock_timeout = '1s'")
+    # Beside a running program, and again after an interruption: tables that exist are changed by app.db.online.
     ${upgrades if upgrades else "pass"}
 
 
 def downgrade() -> None:
-    op.execute("SET LOCAL lock_timeout = '1s'")
     ${downgrades if downgrades else "pass"}

@@ -8,7 +8,7 @@ from app.cli.configure import DataDir, for_administration
 from app.cli.errors import Stop
 from app.cli.loop import run
 from app.cli.place import join_place
-from app.cli.say import OK, examples, out
+from app.cli.say import OK, examples, out, plain
 from app.configured import failpoints_of
 from app.db import migrate as schema
 from app.settings import Settings
@@ -23,7 +23,8 @@ def migrate(
 ) -> None:
     """Bring the database to the newest schema.
 
-    Run it before the processes of a new version start; it takes a lock, so it may be started everywhere at once.
+    Run it with the new program before its processes start, while the old ones work: no table is locked for long, one
+    that is in use is tried again. It may be started everywhere at once; one that was interrupted is just run again.
     """
     settings = for_administration(data_dir)
     run(_migrate(settings, to, check))
@@ -39,5 +40,6 @@ async def _migrate(settings: Settings, to: str, check: bool) -> None:
             out.print(f"{OK} The schema is {found}, the newest, and its tables are as the code says.")
             return
         with out.status(f"Migrating from {found or 'nothing'} to {to} …"):
-            await schema.upgrade(place.schema_url, to, failpoints_of(settings).hook("migration.between_steps"))
+            hook = failpoints_of(settings).hook("migration.between_steps")
+            await schema.upgrade(place.schema_url, to, between_steps=hook, say=plain)
         out.print(f"{OK} The schema is {await schema.current(place.schema_url)} (it was {found or 'not there yet'}).")

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from app.cli.errors import Stop
 from app.cli.files import read_json, write_json
 from app.db import migrate
@@ -17,6 +19,8 @@ from app.infra.postgres import DataDirInUse, EmbeddedPostgres
 from app.keys import Keys, SettingInvalid
 from app.runtime import Runtime, open_runtime
 from app.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 NOTE = "running.json"
 
@@ -99,7 +103,9 @@ async def administration(settings: Settings) -> AsyncIterator[Runtime]:
 async def required_schema(place: Place, *, upgrade: bool = False, between_steps: Hook | None = None) -> None:
     """An embedded database is brought to the newest schema, another one only with `upgrade`; else it must have it."""
     if upgrade or place.embedded is not None:
-        await migrate.upgrade(place.schema_url, between_steps=between_steps)
+        await migrate.upgrade(
+            place.schema_url, between_steps=between_steps, say=lambda what: log.info("schema.migrating", what=what)
+        )
         return
     found, needed = await migrate.current(place.schema_url), migrate.head()
     if found != needed:

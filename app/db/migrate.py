@@ -1,6 +1,9 @@
 """Brings the schema to the newest revision, and says which revision a database has."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +13,39 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 from sqlalchemy.util import await_only
 
+from app.db.online import BETWEEN_STEPS, SAY
+from app.db.unit_of_work import is_retryable
+from app.domain.errors import Busy
 from app.infra.dsn import Dsn
 
 ROOT = Path(__file__).resolve().parents[2]
 
+Pause = Callable[[], Awaitable[None]]
+"""Awaited between two steps."""
+Say = Callable[[str], None]
+"""Told in words for people what is done now, and what is waited for."""
+
 _ONE_AT_A_TIME = 5_417_026_341
+_POLL_SECONDS = 0.2
+_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 5.0
+_PATIENCE_SECONDS = 300.0
+_WATCH_SECONDS = 10.0
+_TOLD = 80
+
+_TRANSACTION = """
+SELECT pid, coalesce(nullif(application_name, ''), backend_type) AS name,
+  extract(epoch FROM clock_timestamp() - xact_start)::int AS seconds
+FROM pg_stat_activity WHERE xact_start IS NOT NULL
+"""
+_OLDEST = text(
+    f"{_TRANSACTION} AND datname = current_database() AND pid <> pg_backend_pid() ORDER BY xact_start LIMIT 1"
+)
+_IN_THE_WAY = text(f"{_TRANSACTION} AND pid = ANY (pg_blocking_pids(:pid)) ORDER BY xact_start")
 
 
 def owner_engine(url: str) -> AsyncEngine:
@@ -44,12 +71,14 @@ def head() -> str:
     return revision
 
 
-async def upgrade(url: str, revision: str = "head", between_steps: Callable[[], Awaitable[None]] | None = None) -> None:
-    """Upgrade under an advisory lock, so that several processes that start together do it once.
+async def upgrade(url: str, revision: str = "head", between_steps: Pause | None = None, say: Say | None = None) -> None:
+    """Upgrade while programs of the older schema run; of several processes that start together one does it.
 
-    Tests stop it at `between_steps`: after each revision's statements, right before their commit.
+    `say` hears of every step, and why nothing goes on. Tests stop it at `between_steps`: after each step that was
+    committed, and after each revision's last statements, right before their commit. It may be killed anywhere: run
+    again, it goes on. Busy when tables were in use for all of `_PATIENCE_SECONDS`.
     """
-    await _run(url, lambda cfg: command.upgrade(cfg, revision), between_steps)
+    await _run(url, lambda cfg: command.upgrade(cfg, revision), between_steps, say)
 
 
 async def downgrade(url: str, revision: str) -> None:
@@ -72,15 +101,20 @@ async def current(url: str) -> str | None:
 
 
 async def _run(
-    url: str, action: Callable[[Config], object], between_steps: Callable[[], Awaitable[None]] | None = None
+    url: str,
+    action: Callable[[Config], object],
+    between_steps: Pause | None = None,
+    say: Say | None = None,
 ) -> None:
     cfg = config()
+    cfg.attributes[SAY] = say
     if between_steps is not None:
 
         def step(**_: Any) -> None:
             await_only(between_steps())
 
         cfg.attributes["on_version_apply"] = step
+        cfg.attributes[BETWEEN_STEPS] = between_steps
     engine = owner_engine(url)
 
     def go(connection: Connection) -> None:
@@ -90,14 +124,86 @@ async def _run(
 
     try:
         async with engine.connect() as connection:
-            await connection.execute(text("SELECT pg_advisory_lock(:k)"), {"k": _ONE_AT_A_TIME})
+            await _alone(connection, say)
+            async with _watched(engine, await _pid(connection), say):
+                await _until_done(connection, go, say)
+            # Where it fails, the end of the session gives the lock back.
+            await connection.execute(text("SELECT pg_advisory_unlock(:k)"), {"k": _ONE_AT_A_TIME})
             await connection.commit()
-            try:
-                await connection.run_sync(go)
-                await connection.commit()
-            finally:
-                await connection.rollback()
-                await connection.execute(text("SELECT pg_advisory_unlock(:k)"), {"k": _ONE_AT_A_TIME})
-                await connection.commit()
     finally:
         await engine.dispose()
+
+
+async def _alone(connection: AsyncConnection, say: Say | None) -> None:
+    """Asked again and again: whoever waits inside `pg_advisory_lock` is a transaction that index builds wait for."""
+    while not (await connection.execute(text("SELECT pg_try_advisory_lock(:k)"), {"k": _ONE_AT_A_TIME})).scalar_one():
+        await connection.commit()
+        if say is not None:
+            say("Another migration runs on this database: waiting for its end.")
+            say = None
+        await asyncio.sleep(_POLL_SECONDS)
+    await connection.commit()
+
+
+async def _until_done(connection: AsyncConnection, go: Callable[[Connection], None], say: Say | None) -> None:
+    """Again from the last finished revision each time that a table was in use, less and less often."""
+    began, pause = time.monotonic(), _PAUSE_SECONDS
+    while True:
+        try:
+            await connection.run_sync(go)
+            await connection.commit()
+        except DBAPIError as error:
+            if not is_retryable(error):
+                raise
+            await connection.rollback()
+            why = f"In use: {_told(error)}. {await _oldest(connection)}"
+        else:
+            return
+        if time.monotonic() - began > _PATIENCE_SECONDS:
+            raise Busy(f"{why}Nothing is broken: run crm-kassa migrate again, it goes on where it stopped.")
+        if say is not None:
+            say(f"{why}Nobody is made to wait for it; trying again in {pause:.1f} s.")
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
+
+
+async def _pid(connection: AsyncConnection) -> int:
+    found = (await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one()
+    await connection.commit()
+    return int(found)
+
+
+@asynccontextmanager
+async def _watched(engine: AsyncEngine, pid: int, say: Say | None) -> AsyncIterator[None]:
+    """Tells whose transactions keep the migration waiting: what builds or drops an index waits as long as it takes."""
+
+    async def watch(say: Say) -> None:
+        async with engine.connect() as connection:
+            while True:
+                await asyncio.sleep(_WATCH_SECONDS)
+                for row in (await connection.execute(_IN_THE_WAY, {"pid": pid})).all():
+                    who = f"{row.name}, pid {row.pid}, open for {row.seconds} s"
+                    say(f"Waiting for the end of a transaction ({who}). Nobody waits behind.")
+                await connection.commit()
+
+    task = None if say is None else asyncio.create_task(watch(say), name="migration-watch")
+    try:
+        yield
+    finally:
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def _told(error: DBAPIError) -> str:
+    words = " ".join((error.statement or "").split())
+    return words if len(words) <= _TOLD else f"{words[:_TOLD]}…"
+
+
+async def _oldest(connection: AsyncConnection) -> str:
+    """Who may be in the way, as far as this role may see it; ends with a space."""
+    found = (await connection.execute(_OLDEST)).one_or_none()
+    await connection.commit()
+    return (
+        "" if found is None else f"The oldest transaction: {found.name}, pid {found.pid}, open for {found.seconds} s. "
+    )

@@ -538,7 +538,6 @@ NOBODY = "nullif(current_setting('kassa.merchant', true), '')::uuid"
 
 
 def upgrade() -> None:
-    op.execute("SET LOCAL lock_timeout = '1s'")
     for statement in (*FUNCTIONS, *TABLES, *ROLES):
         op.execute(statement)
     for table in ("merchants", *TENANT_TABLES):
@@ -551,7 +550,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("SET LOCAL lock_timeout = '1s'")
     for table in reversed(CREATED):
         op.execute(f"DROP TABLE {table}")
     op.execute("DROP FUNCTION kassa_epoch()")

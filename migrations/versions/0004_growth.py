@@ -1,17 +1,15 @@
 """Lists and searches stay fast in a long history, vacuum keeps up with the queue, and pruning remembers its place."""
 
-from alembic import op
+from app.db import online
 
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None
 
+# Searched by a contact that stands on very many receipts, a list must come out in its own order.
+IN_ORDER = ("email_hash", "phone_hash", "phone_tail_hash")
 INDEXES = (
-    # Searched by a contact that stands on very many receipts, a list must come out in its own order.
-    ("ix_receipts_email_hash", "receipts (email_hash, created_at, id) WHERE email_hash IS NOT NULL"),
-    ("ix_receipts_phone_hash", "receipts (phone_hash, created_at, id) WHERE phone_hash IS NOT NULL"),
-    ("ix_receipts_phone_tail_hash", "receipts (phone_tail_hash, created_at, id) WHERE phone_tail_hash IS NOT NULL"),
     # Rare values: without these the whole history is walked for the few that match, or for none.
     ("ix_receipts_kassa_id", "receipts (kassa_id, created_at, id) WHERE kassa_id IS NOT NULL"),
     ("ix_receipts_branch_id", "receipts (branch_id, created_at, id) WHERE branch_id IS NOT NULL"),
@@ -23,21 +21,16 @@ INDEXES = (
     ("ix_events_type", "events (merchant_id, type, received_at, id) WHERE type <> 'payment.succeeded'"),
     ("ix_events_unplanned", "events (merchant_id, status, received_at, id) WHERE status <> 'planned'"),
 )
+# Not dropped before the one that takes its place is there.
+OPEN = (
+    "ix_receipts_open",
+    "receipts (status, updated_at) "
+    "WHERE status IN ('held', 'queued', 'sending', 'accepted', 'unknown', 'needs_attention')",
+)
 
 # A kassa, a branch and a buyer belong to one merchant. Taken for independent of it, a filter on one of them looks so rare
 # that its whole history is sorted for a page.
 STATISTICS = "merchant_id, kassa_id, branch_id, email_hash, phone_hash, phone_tail_hash"
-
-REPLACED = (
-    ("ix_receipts_email_hash", "receipts (email_hash) WHERE email_hash IS NOT NULL"),
-    ("ix_receipts_phone_hash", "receipts (phone_hash) WHERE phone_hash IS NOT NULL"),
-    ("ix_receipts_phone_tail_hash", "receipts (phone_tail_hash) WHERE phone_tail_hash IS NOT NULL"),
-    (
-        "ix_receipts_open",
-        "receipts (status, updated_at) "
-        "WHERE status IN ('held', 'queued', 'sending', 'accepted', 'unknown', 'needs_attention')",
-    ),
-)
 
 # A fifth of a table that keeps five years is a year of dead rows; the queue's tables are rewritten all day.
 HISTORY = (
@@ -70,28 +63,37 @@ STORAGE = {
 }
 
 
+COLUMNS = (("pruned_at", "TIMESTAMP WITH TIME ZONE"), ("exchanges_pruned_to", "UUID"))
+
+
+def _told(parameters: dict[str, str]) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in parameters.items())
+
+
 def upgrade() -> None:
-    op.execute("SET LOCAL lock_timeout = '1s'")
-    for name, _ in REPLACED:
-        op.execute(f"DROP INDEX {name}")
+    for name in IN_ORDER:
+        online.replace_index(f"ix_receipts_{name}", f"receipts ({name}, created_at, id) WHERE {name} IS NOT NULL")
     for name, definition in INDEXES:
-        op.execute(f"CREATE INDEX {name} ON {definition}")
-    op.execute(f"CREATE STATISTICS st_receipts_merchant_id (dependencies) ON {STATISTICS} FROM receipts")
-    for table, parameters in STORAGE.items():
-        told = ", ".join(f"{name} = {value}" for name, value in parameters.items())
-        op.execute(f"ALTER TABLE {table} SET ({told})")
-    op.execute("ALTER TABLE installation ADD COLUMN pruned_at TIMESTAMP WITH TIME ZONE")
-    op.execute("ALTER TABLE installation ADD COLUMN exchanges_pruned_to UUID")
+        online.create_index(name, definition)
+    online.drop_index(OPEN[0])
+    online.mildly(
+        "Statistics of receipts",
+        f"CREATE STATISTICS IF NOT EXISTS st_receipts_merchant_id (dependencies) ON {STATISTICS} FROM receipts",
+    )
+    online.mildly(
+        "Settings of vacuum", *(f"ALTER TABLE {table} SET ({_told(kept)})" for table, kept in STORAGE.items())
+    )
+    online.add_columns("installation", *COLUMNS)
 
 
 def downgrade() -> None:
-    op.execute("SET LOCAL lock_timeout = '1s'")
-    op.execute("ALTER TABLE installation DROP COLUMN exchanges_pruned_to")
-    op.execute("ALTER TABLE installation DROP COLUMN pruned_at")
-    for table, parameters in STORAGE.items():
-        op.execute(f"ALTER TABLE {table} RESET ({', '.join(parameters)})")
-    op.execute("DROP STATISTICS st_receipts_merchant_id")
+    online.drop_columns("installation", *COLUMNS)
+    online.mildly(
+        "Settings of vacuum", *(f"ALTER TABLE {table} RESET ({', '.join(kept)})" for table, kept in STORAGE.items())
+    )
+    online.mildly("Statistics of receipts", "DROP STATISTICS IF EXISTS st_receipts_merchant_id")
+    online.create_index(*OPEN)
     for name, _ in INDEXES:
-        op.execute(f"DROP INDEX {name}")
-    for name, definition in REPLACED:
-        op.execute(f"CREATE INDEX {name} ON {definition}")
+        online.drop_index(name)
+    for name in IN_ORDER:
+        online.replace_index(f"ix_receipts_{name}", f"receipts ({name}) WHERE {name} IS NOT NULL")

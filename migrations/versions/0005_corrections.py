@@ -75,7 +75,6 @@ NOBODY = "nullif(current_setting('kassa.merchant', true), '')::uuid"
 
 
 def upgrade() -> None:
-    op.execute("SET LOCAL lock_timeout = '1s'")
     for statement in TABLES:
         op.execute(statement)
     for table in TENANT_TABLES:
@@ -88,6 +87,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("SET LOCAL lock_timeout = '1s'")
     for table in reversed(TENANT_TABLES):
         op.execute(f"DROP TABLE {table}")

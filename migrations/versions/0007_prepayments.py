@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from app.db import online
+
 revision = "0007"
 down_revision = "0006"
 branch_labels = None
@@ -12,16 +14,17 @@ PREPAID_SALE = (
     """|| @.payment_method == "prepayment" || @.payment_method == "advance")'::jsonpath"""
 )
 
+ORIGINAL = ("original", "JSONB")
+CLOSED = ("prepayment_closed", "BOOLEAN DEFAULT false NOT NULL")
+
 NOBODY = "nullif(current_setting('kassa.merchant', true), '')::uuid"
 
 
 def upgrade() -> None:
-    op.execute("SET LOCAL lock_timeout = '1s'")
-    op.execute("ALTER TABLE chains ADD COLUMN original JSONB")
-    op.execute("ALTER TABLE receipts ADD COLUMN prepayment_closed BOOLEAN DEFAULT false NOT NULL")
-    op.execute(
-        "CREATE INDEX ix_receipts_prepaid ON receipts (merchant_id, prepayment_closed, created_at, id) "
-        f"WHERE {PREPAID_SALE}"
+    online.add_columns("chains", ORIGINAL)
+    online.add_columns("receipts", CLOSED)
+    online.create_index(
+        "ix_receipts_prepaid", f"receipts (merchant_id, prepayment_closed, created_at, id) WHERE {PREPAID_SALE}"
     )
     op.execute(
         """
@@ -48,8 +51,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("SET LOCAL lock_timeout = '1s'")
+    online.drop_index("ix_receipts_prepaid")
+    online.drop_columns("receipts", CLOSED)
+    online.drop_columns("chains", ORIGINAL)
     op.execute("DROP TABLE settlement_parts")
-    op.execute("DROP INDEX ix_receipts_prepaid")
-    op.execute("ALTER TABLE receipts DROP COLUMN prepayment_closed")
-    op.execute("ALTER TABLE chains DROP COLUMN original")

@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from app.db import online
+
 revision = "0008"
 down_revision = "0007"
 branch_labels = None
@@ -24,24 +26,37 @@ KEY_COLUMNS = (
     ("linked_event_id", "UUID"),
 )
 
+LINKED_TO = ("linked_to", "UUID")
+
 # Keys from before are compared from now on; of one whose event is gone nothing is known, so nothing is linked to it.
 OWNERS = """
 UPDATE settlement_keys k SET source_id = e.source_id, amount = e.amount, sources = ARRAY[e.source_id]
-FROM events e WHERE e.id = k.event_id AND e.merchant_id = k.merchant_id
+FROM events e WHERE e.id > :after AND e.id <= :upto AND k.event_id = e.id AND k.source_id IS NULL
+  AND k.merchant_id = e.merchant_id AND k.type = e.type AND k.settlement_key = e.settlement_key
 """
 LINKS = """
 UPDATE events e SET linked_to = k.event_id FROM settlement_keys k
-WHERE e.status = 'linked' AND k.merchant_id = e.merchant_id AND k.type = e.type
-  AND k.settlement_key = e.settlement_key AND k.event_id <> e.id
+WHERE e.id > :after AND e.id <= :upto AND e.status = 'linked' AND e.linked_to IS NULL AND k.event_id <> e.id
+  AND k.merchant_id = e.merchant_id AND k.type = e.type AND k.settlement_key = e.settlement_key
 """
 REPORTERS = """
-UPDATE settlement_keys k SET sources = x.sources
-FROM (SELECT k.merchant_id, k.type, k.settlement_key, array_agg(DISTINCT e.source_id) || k.sources AS sources
+UPDATE settlement_keys k SET sources = k.sources || x.sources
+FROM (SELECT k.merchant_id, k.type, k.settlement_key, array_agg(DISTINCT e.source_id) AS sources
       FROM events e JOIN settlement_keys k ON k.merchant_id = e.merchant_id AND k.type = e.type
-        AND k.settlement_key = e.settlement_key
-      WHERE e.status = 'linked' GROUP BY k.merchant_id, k.type, k.settlement_key, k.sources) x
+        AND k.settlement_key = e.settlement_key AND e.source_id <> ALL (k.sources)
+      WHERE e.id > :after AND e.id <= :upto AND e.status = 'linked'
+      GROUP BY k.merchant_id, k.type, k.settlement_key) x
 WHERE k.merchant_id = x.merchant_id AND k.type = x.type AND k.settlement_key = x.settlement_key
 """
+
+INDEXES = (
+    ("ix_events_linked_to", "events (linked_to) WHERE linked_to IS NOT NULL"),
+    ("ix_notifications_source_id", "notifications (source_id, received_at, id)"),
+    (
+        "ix_notifications_unprocessed",
+        "notifications (merchant_id, status, received_at, id) WHERE status <> 'processed'",
+    ),
+)
 
 TABLES = {
     "crm_reports": """
@@ -87,16 +102,13 @@ NOBODY = "nullif(current_setting('kassa.merchant', true), '')::uuid"
 
 
 def upgrade() -> None:
-    op.execute("SET LOCAL lock_timeout = '1s'")
-    for name, kind in SOURCE_COLUMNS:
-        op.execute(f"ALTER TABLE sources ADD COLUMN {name} {kind}")
-    for name, kind in KEY_COLUMNS:
-        op.execute(f"ALTER TABLE settlement_keys ADD COLUMN {name} {kind}")
-    op.execute("ALTER TABLE events ADD COLUMN linked_to UUID")
-    op.execute(OWNERS)
-    op.execute(LINKS)
-    op.execute(REPORTERS)
-    op.execute("CREATE INDEX ix_events_linked_to ON events (linked_to) WHERE linked_to IS NOT NULL")
+    online.add_columns("sources", *SOURCE_COLUMNS)
+    online.add_columns("settlement_keys", *KEY_COLUMNS)
+    online.add_columns("events", LINKED_TO)
+    for change in (OWNERS, LINKS, REPORTERS):
+        online.fill("events", change)
+    for name, definition in INDEXES:
+        online.create_index(name, definition)
     for name, statement in TABLES.items():
         op.execute(statement)
         op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {name} TO kassa_pipeline")
@@ -106,22 +118,13 @@ def upgrade() -> None:
         op.execute(f"CREATE POLICY tenant ON {name} TO kassa_api USING (merchant_id = {NOBODY})")
         op.execute(f"CREATE POLICY pipeline ON {name} TO kassa_pipeline USING (true) WITH CHECK (true)")
     op.execute("CREATE INDEX ix_alarms_event_id ON alarms (event_id) WHERE event_id IS NOT NULL")
-    op.execute("CREATE INDEX ix_notifications_source_id ON notifications (source_id, received_at, id)")
-    op.execute(
-        "CREATE INDEX ix_notifications_unprocessed ON notifications (merchant_id, status, received_at, id) "
-        "WHERE status <> 'processed'"
-    )
 
 
 def downgrade() -> None:
-    op.execute("SET LOCAL lock_timeout = '1s'")
-    op.execute("DROP INDEX ix_notifications_unprocessed")
-    op.execute("DROP INDEX ix_notifications_source_id")
+    for name, _ in INDEXES:
+        online.drop_index(name)
+    online.drop_columns("events", LINKED_TO)
+    online.drop_columns("settlement_keys", *KEY_COLUMNS)
+    online.drop_columns("sources", *SOURCE_COLUMNS)
     for name in reversed(TABLES):
         op.execute(f"DROP TABLE {name}")
-    op.execute("DROP INDEX ix_events_linked_to")
-    op.execute("ALTER TABLE events DROP COLUMN linked_to")
-    for name, _ in reversed(KEY_COLUMNS):
-        op.execute(f"ALTER TABLE settlement_keys DROP COLUMN {name}")
-    for name, _ in reversed(SOURCE_COLUMNS):
-        op.execute(f"ALTER TABLE sources DROP COLUMN {name}")

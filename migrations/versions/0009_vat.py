@@ -2,10 +2,14 @@
 
 from alembic import op
 
+from app.db import online
+
 revision = "0009"
 down_revision = "0008"
 branch_labels = None
 depends_on = None
+
+COLUMNS = (("vat", "JSONB DEFAULT '{}'::jsonb NOT NULL"), ("vat_reviewed_at", "TIMESTAMP WITH TIME ZONE"))
 
 NOBODY = "nullif(current_setting('kassa.merchant', true), '')::uuid"
 
@@ -28,9 +32,7 @@ TABLES = {
 
 
 def upgrade() -> None:
-    op.execute("SET LOCAL lock_timeout = '1s'")
-    op.execute("ALTER TABLE merchants ADD COLUMN vat JSONB DEFAULT '{}'::jsonb NOT NULL")
-    op.execute("ALTER TABLE merchants ADD COLUMN vat_reviewed_at TIMESTAMP WITH TIME ZONE")
+    online.add_columns("merchants", *COLUMNS)
     for table, definition in TABLES.items():
         op.execute(definition)
         op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO kassa_pipeline")
@@ -42,8 +44,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("SET LOCAL lock_timeout = '1s'")
+    online.drop_columns("merchants", *COLUMNS)
     for table in TABLES:
         op.execute(f"DROP TABLE {table}")
-    op.execute("ALTER TABLE merchants DROP COLUMN vat_reviewed_at")
-    op.execute("ALTER TABLE merchants DROP COLUMN vat")

@@ -2,21 +2,29 @@
 
 from alembic import op
 
+from app.db import online
+
 revision = "0010"
 down_revision = "0009"
 branch_labels = None
 depends_on = None
 
+COLUMNS = {
+    "merchants": (
+        ("unmapped", "TEXT DEFAULT 'default' NOT NULL"),
+        ("nomenclature_version", "INTEGER DEFAULT 0 NOT NULL"),
+        ("nomenclature_at", "TIMESTAMP WITH TIME ZONE"),
+    ),
+    "sources": (("unmapped", "TEXT"),),
+    "receipts": (("nomenclature", "JSONB"),),
+}
+
 NOBODY = "nullif(current_setting('kassa.merchant', true), '')::uuid"
 
 
 def upgrade() -> None:
-    op.execute("SET LOCAL lock_timeout = '1s'")
-    op.execute("ALTER TABLE merchants ADD COLUMN unmapped TEXT DEFAULT 'default' NOT NULL")
-    op.execute("ALTER TABLE merchants ADD COLUMN nomenclature_version INTEGER DEFAULT 0 NOT NULL")
-    op.execute("ALTER TABLE merchants ADD COLUMN nomenclature_at TIMESTAMP WITH TIME ZONE")
-    op.execute("ALTER TABLE sources ADD COLUMN unmapped TEXT")
-    op.execute("ALTER TABLE receipts ADD COLUMN nomenclature JSONB")
+    for table, columns in COLUMNS.items():
+        online.add_columns(table, *columns)
     op.execute(
         """
         CREATE TABLE nomenclature_rules (
@@ -58,10 +66,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("SET LOCAL lock_timeout = '1s'")
+    for table, columns in reversed(COLUMNS.items()):
+        online.drop_columns(table, *columns)
     op.execute("DROP TABLE nomenclature_rules")
-    op.execute("ALTER TABLE receipts DROP COLUMN nomenclature")
-    op.execute("ALTER TABLE sources DROP COLUMN unmapped")
-    op.execute("ALTER TABLE merchants DROP COLUMN nomenclature_at")
-    op.execute("ALTER TABLE merchants DROP COLUMN nomenclature_version")
-    op.execute("ALTER TABLE merchants DROP COLUMN unmapped")
