@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.util import await_only
 
 from app.db.online import BETWEEN_STEPS, SAY
-from app.db.unit_of_work import is_retryable
+from app.db.trouble import is_retryable
 from app.domain.errors import Busy
 from app.infra.dsn import Dsn
 
