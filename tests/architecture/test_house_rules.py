@@ -113,6 +113,7 @@ NAMES_NO_MERCHANT = {
         "chains.return_key",
         "gauges.answers",
         "gauges.revision",
+        "gauges.room",
         "listing.newest",
         "retention.place",
         "retention.remember",
