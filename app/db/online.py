@@ -1,12 +1,13 @@
 """What a migration may do to a table that a running program uses: each step short, alone, and safe to be done again.
 
 A strong lock lasts until its transaction ends, and whoever comes while it is only waited for has to wait behind it. So
-every step here commits by itself, at most one table is locked against readers and writers at a time, and that lock is
-given up after `LOCK_WAIT`. A migration that gave up, or was killed, is run again from its beginning: a step that was
-done is passed over. What is left for the migration's own, last transaction is what nobody uses yet: new tables.
+every step that takes one is a single message to the server, its commit included: nobody waits for this process, which
+may be slow, stopped or cut off. One table is locked against readers and writers at a time, and a lock that is not there
+after `LOCK_WAIT` is given up. A migration that gave up, or was killed, is run again from its beginning: a step that was
+done is passed over.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -15,9 +16,11 @@ from sqlalchemy import Connection, text
 from sqlalchemy.util import await_only
 
 LOCK_WAIT = "200ms"
-"""Behind a lock that is waited for, everybody waits: several in one transaction still stay below a second."""
+"""Behind a lock that is waited for, everybody waits: three foreign keys of a new table still stay below a second."""
 _MILD_LOCK_WAIT = "10s"
 """For locks that let a program read and write. Longer than the second after which a vacuum makes way for others."""
+_NOBODY = "nullif(current_setting('kassa.merchant', true), '')::uuid"
+"""The tenant of a transaction; an unset setting is NULL and therefore matches no row."""
 _ROWS = 1_000
 _FIRST = UUID(int=0)
 
@@ -43,6 +46,30 @@ def drop_columns(table: str, *columns: tuple[str, str]) -> None:
     """Columns, as `add_columns` was told them, that are still there."""
     there = _columns(table)
     _alter(table, [f"DROP COLUMN {name}" for name, _ in reversed(columns) if name in there])
+
+
+def create_tables(names: Sequence[str], *statements: str) -> None:
+    """New tables with all that belongs to them, or nothing. Their foreign keys stop the writers of older tables."""
+    if _one("SELECT to_regclass(:name)::text", name=names[0]) is None:
+        _at_once(f"Making {', '.join(names)}", *statements)
+
+
+def of_tenants(table: str) -> list[str]:
+    """What a table with a `merchant_id` needs: the pipeline writes all of it, the API reads its tenant's rows."""
+    return [
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO kassa_pipeline",
+        f"GRANT SELECT ON {table} TO kassa_api",
+        f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
+        f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY",
+        f"CREATE POLICY tenant ON {table} TO kassa_api USING (merchant_id = {_NOBODY})",
+        f"CREATE POLICY pipeline ON {table} TO kassa_pipeline USING (true) WITH CHECK (true)",
+    ]
+
+
+def drop_tables(*names: str) -> None:
+    """Tables that may be gone already, one by one: each drop locks the tables that its foreign keys name."""
+    for name in names:
+        _at_once(f"Dropping {name}", f"DROP TABLE IF EXISTS {name}")
 
 
 def create_index(name: str, definition: str) -> None:
@@ -72,14 +99,8 @@ def drop_index(name: str) -> None:
 
 
 def mildly(what: str, *statements: str) -> None:
-    """Statements whose locks let a program read and write (SHARE UPDATE EXCLUSIVE), in one transaction."""
-    _commit()
-    _begins(what)
-    op.execute(f"SET LOCAL lock_timeout = '{_MILD_LOCK_WAIT}'")
-    for statement in statements:
-        op.execute(statement)
-    _commit()
-    _done()
+    """Statements whose locks let a program read and write (SHARE UPDATE EXCLUSIVE)."""
+    _at_once(what, f"SET LOCAL lock_timeout = '{_MILD_LOCK_WAIT}'", *statements)
 
 
 def fill(table: str, change: str) -> None:
@@ -87,14 +108,13 @@ def fill(table: str, change: str) -> None:
 
     It must pass over what is written already. Rows that come while it runs are not met.
     """
-    _commit()
     _begins(f"Filling {table}")
-    after, last = _FIRST, _one(f"SELECT id FROM {table} ORDER BY id DESC LIMIT 1")
-    page = f"SELECT id FROM {table} WHERE id > :after AND id <= :last ORDER BY id LIMIT {_ROWS}"
-    while upto := _one(f"SELECT id FROM ({page}) page ORDER BY id DESC LIMIT 1", after=after, last=last):
-        op.get_bind().execute(text(change), {"after": after, "upto": upto})
-        _commit()
-        after = upto
+    with op.get_context().autocommit_block():
+        after, last = _FIRST, _one(f"SELECT id FROM {table} ORDER BY id DESC LIMIT 1")
+        page = f"SELECT id FROM {table} WHERE id > :after AND id <= :last ORDER BY id LIMIT {_ROWS}"
+        while upto := _one(f"SELECT id FROM ({page}) page ORDER BY id DESC LIMIT 1", after=after, last=last):
+            op.get_bind().execute(text(change), {"after": after, "upto": upto})
+            after = upto
     _done()
 
 
@@ -109,15 +129,21 @@ def _one(question: str, **given: object) -> Any:
 
 def _alter(table: str, actions: list[str]) -> None:
     """All changes of one table under one lock. A vacuum is waited for first, in a way that keeps nobody waiting."""
-    _commit()
-    if not actions:
-        return
-    _begins(f"Changing {table}")
-    op.execute(f"SET LOCAL lock_timeout = '{_MILD_LOCK_WAIT}'")
-    op.execute(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
-    op.execute(f"SET LOCAL lock_timeout = '{LOCK_WAIT}'")
-    op.execute(f"ALTER TABLE {table} {', '.join(actions)}")
-    _commit()
+    if actions:
+        _at_once(
+            f"Changing {table}",
+            f"SET LOCAL lock_timeout = '{_MILD_LOCK_WAIT}'",
+            f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE",
+            f"SET LOCAL lock_timeout = '{LOCK_WAIT}'",
+            f"ALTER TABLE {table} {', '.join(actions)}",
+        )
+
+
+def _at_once(what: str, *statements: str) -> None:
+    """All of them or none, in one message that ends with their commit."""
+    _begins(what)
+    with op.get_context().autocommit_block():
+        op.execute(f"DO $online$ BEGIN {'; '.join(statements)}; END $online$")
     _done()
 
 
@@ -131,11 +157,6 @@ def _alone(what: str, *statements: str) -> None:
             op.execute(statement)
         op.execute(f"SET lock_timeout = '{LOCK_WAIT}'")
     _done()
-
-
-def _commit() -> None:
-    with op.get_context().autocommit_block():
-        pass
 
 
 def _begins(what: str) -> None:

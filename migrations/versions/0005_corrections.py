@@ -1,6 +1,6 @@
 """Corrections: which documents put which receipt right, and lists of payments without receipts that are confirmed."""
 
-from alembic import op
+from app.db import online
 
 revision = "0005"
 down_revision = "0004"
@@ -70,22 +70,11 @@ TABLES = (
 )
 TENANT_TABLES = ("corrections", "correction_batches", "correction_rows")
 
-NOBODY = "nullif(current_setting('kassa.merchant', true), '')::uuid"
-"""The tenant of this transaction; an unset setting is NULL and therefore matches no row."""
-
 
 def upgrade() -> None:
-    for statement in TABLES:
-        op.execute(statement)
-    for table in TENANT_TABLES:
-        op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO kassa_pipeline")
-        op.execute(f"GRANT SELECT ON {table} TO kassa_api")
-        op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-        op.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY")
-        op.execute(f"CREATE POLICY tenant ON {table} TO kassa_api USING (merchant_id = {NOBODY})")
-        op.execute(f"CREATE POLICY pipeline ON {table} TO kassa_pipeline USING (true) WITH CHECK (true)")
+    rights = [statement for table in TENANT_TABLES for statement in online.of_tenants(table)]
+    online.create_tables(TENANT_TABLES, *TABLES, *rights)
 
 
 def downgrade() -> None:
-    for table in reversed(TENANT_TABLES):
-        op.execute(f"DROP TABLE {table}")
+    online.drop_tables(*reversed(TENANT_TABLES))

@@ -1,7 +1,5 @@
 """Sources are polled, told of results and watched; money that two sources report is compared; alarms are told once."""
 
-from alembic import op
-
 from app.db import online
 
 revision = "0008"
@@ -98,7 +96,7 @@ TABLES = {
         """,
 }
 
-NOBODY = "nullif(current_setting('kassa.merchant', true), '')::uuid"
+ALARMS_BY_EVENT = "CREATE INDEX ix_alarms_event_id ON alarms (event_id) WHERE event_id IS NOT NULL"
 
 
 def upgrade() -> None:
@@ -109,15 +107,8 @@ def upgrade() -> None:
         online.fill("events", change)
     for name, definition in INDEXES:
         online.create_index(name, definition)
-    for name, statement in TABLES.items():
-        op.execute(statement)
-        op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {name} TO kassa_pipeline")
-        op.execute(f"GRANT SELECT ON {name} TO kassa_api")
-        op.execute(f"ALTER TABLE {name} ENABLE ROW LEVEL SECURITY")
-        op.execute(f"ALTER TABLE {name} FORCE ROW LEVEL SECURITY")
-        op.execute(f"CREATE POLICY tenant ON {name} TO kassa_api USING (merchant_id = {NOBODY})")
-        op.execute(f"CREATE POLICY pipeline ON {name} TO kassa_pipeline USING (true) WITH CHECK (true)")
-    op.execute("CREATE INDEX ix_alarms_event_id ON alarms (event_id) WHERE event_id IS NOT NULL")
+    rights = [statement for table in TABLES for statement in online.of_tenants(table)]
+    online.create_tables(tuple(TABLES), *TABLES.values(), ALARMS_BY_EVENT, *rights)
 
 
 def downgrade() -> None:
@@ -126,5 +117,4 @@ def downgrade() -> None:
     online.drop_columns("events", LINKED_TO)
     online.drop_columns("settlement_keys", *KEY_COLUMNS)
     online.drop_columns("sources", *SOURCE_COLUMNS)
-    for name in reversed(TABLES):
-        op.execute(f"DROP TABLE {name}")
+    online.drop_tables(*reversed(TABLES))

@@ -17,6 +17,7 @@ OWN = "alembic_version"
 
 _INDEX = re.compile(r"CREATE (UNIQUE )?INDEX (?!CONCURRENTLY)(IF NOT EXISTS )?\S+ ON (ONLY )?(?P<table>\w+)")
 _ALTER = re.compile(r"ALTER TABLE (IF EXISTS )?(ONLY )?(?P<table>\w+) (?P<actions>.*)")
+_AT_ONCE = re.compile(r"DO \$online\$ BEGIN (?P<statements>.*); END \$online\$")
 _WRITE = re.compile(r"(?:^|\) |\()(?:UPDATE|DELETE FROM) (?P<table>\w+)")
 _PART = re.compile(r"\bid > \$.*\bid <= \$")
 
@@ -27,6 +28,8 @@ class Statement:
 
     sql: str
     transaction: int = 0
+    at_once: bool = False
+    """Its transaction is one message to the server: it does not wait for the program that migrates."""
 
 
 @contextmanager
@@ -36,7 +39,13 @@ def recorded() -> Iterator[list[Statement]]:
     transaction = 0
 
     def sent(connection: Connection, cursor: Any, sql: str, *_: Any) -> None:
-        found.append(Statement(" ".join(sql.split()), transaction))
+        nonlocal transaction
+        plain = " ".join(sql.split())
+        if at_once := _AT_ONCE.fullmatch(plain):
+            found.extend(Statement(one, transaction, at_once=True) for one in at_once["statements"].split("; "))
+            transaction += 1
+        else:
+            found.append(Statement(plain, transaction))
 
     def committed(connection: Connection) -> None:
         nonlocal transaction
@@ -53,8 +62,7 @@ def recorded() -> Iterator[list[Statement]]:
 
 def refusals(statements: Sequence[Statement], existing: set[str]) -> list[str]:
     """What is wrong with the statements of one revision: the reason, the way out. `existing`: the tables before it."""
-    last = max((one.transaction for one in statements if OWN in one.sql), default=0)
-    found = [f"{why}\n    {one.sql}" for one in statements for why in _alone(one, existing - {OWN}, last)]
+    found = [f"{why}\n    {one.sql}" for one in statements for why in _alone(one, existing - {OWN})]
     strong = defaultdict(set)
     for one in statements:
         altered = _ALTER.match(one.sql)
@@ -78,23 +86,25 @@ REWRITES = "It reads or rewrites the whole table under its strongest lock: a new
 UNBATCHED = (
     "One UPDATE of a whole table keeps every row locked until it ends: use online.fill, a thousand rows at a time."
 )
-NOT_LAST = (
-    "Committed before the revision is, it is found there by the next try: make and drop tables after all online steps."
+NOT_AT_ONCE = (
+    "Its strong lock is held until this process commits, which may be stopped: use the steps of app.db.online."
 )
 TOGETHER = "A strong lock is held until the transaction ends: one table at a time, and nothing else with it."
 
 
-def _alone(one: Statement, existing: set[str], last: int) -> Iterator[str]:
+def _alone(one: Statement, existing: set[str]) -> Iterator[str]:
     if (made := _INDEX.match(one.sql)) and made["table"] in existing:
         yield PLAIN_INDEX
     if re.match(r"DROP INDEX (?!CONCURRENTLY)", one.sql):
         yield PLAIN_DROP
-    if re.match(rf"(CREATE|DROP) TABLE (?!{OWN})", one.sql) and one.transaction != last:
-        yield NOT_LAST
+    if re.match(rf"(CREATE|DROP) TABLE (?!{OWN})", one.sql) and existing and not one.at_once:
+        yield NOT_AT_ONCE
     if (written := _WRITE.search(one.sql)) and written["table"] in existing and not _PART.search(one.sql):
         yield UNBATCHED
     if (altered := _ALTER.match(one.sql)) and altered["table"] in existing:
         yield from _altering(altered["actions"])
+        if not one.at_once:
+            yield NOT_AT_ONCE
 
 
 def _altering(actions: str) -> Iterator[str]:
