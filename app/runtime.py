@@ -15,7 +15,6 @@ from app.configured import deadline_policy_of, failpoints_of, tracing_of
 from app.db import installation
 from app.db.group_commit import GroupCommitter, Stops
 from app.db.migrate import head
-from app.db.planner import BY_INDEX
 from app.db.records import Acceptance, Accepted
 from app.db.trouble import Refusal
 from app.db.unit_of_work import Database
@@ -308,7 +307,7 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
         stops=Stops(before_commit=runtime.failpoints.hook("lease.renew")),
     )
     settlements: GroupCommitter[Settlement, Verdict] = GroupCommitter("settle", database, settle)
-    ends: GroupCommitter[Ending, Ended] = GroupCommitter("end", database, end, max_batch=1024, opening=BY_INDEX)
+    ends: GroupCommitter[Ending, Ended] = GroupCommitter("end", database, end, max_batch=1024)
     endings = Endings(ends, database)
     rng = random.Random()  # noqa: S311
     pacing = Pacing(

@@ -14,7 +14,7 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db.trouble import Refusal, is_lost, is_retryable, sqlstate
-from app.db.unit_of_work import Database, opened
+from app.db.unit_of_work import Database
 from app.domain.errors import Busy
 
 Row = TypeVar("Row")
@@ -44,7 +44,7 @@ class GroupCommitter(Generic[Row, Result]):
     """Batches rows into one statement over one connection borrowed from the engine.
 
     `write` gets a raw connection and a batch and returns one result per row, in order; it runs inside a transaction,
-    or, with `one_statement`, in autocommit, which saves two round trips; `opening` goes with the BEGIN. An error
+    or, with `one_statement`, in autocommit, which saves two round trips. An error
     that a row can cause (SQLSTATE 22, 23) sends the batch through again row by row, so that everybody gets only
     their own error. A lost connection fails the whole batch with `CommitUnknown`. Beyond `max_waiting` callers hear
     `Busy`.
@@ -57,7 +57,6 @@ class GroupCommitter(Generic[Row, Result]):
         write: Callable[[asyncpg.Connection, Sequence[Row]], Awaitable[Sequence[Result]]],
         *,
         one_statement: bool = False,
-        opening: str = "",
         max_batch: int = 256,
         max_waiting: int = 4096,
         stops: Stops | None = None,
@@ -66,7 +65,6 @@ class GroupCommitter(Generic[Row, Result]):
         self._database = database
         self._write = write
         self._one_statement = one_statement
-        self._opening = opening
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._stops = stops or Stops()
@@ -149,7 +147,7 @@ class GroupCommitter(Generic[Row, Result]):
                 # A single statement has nothing between itself and its commit, except where a test wants to stop there.
                 if self._one_statement and self._stops.before_commit is None:
                     return await self._write(connection, rows)
-                async with opened(connection, self._opening):
+                async with connection.transaction():
                     results = await self._write(connection, rows)
                     if self._stops.before_commit is not None:
                         await self._stops.before_commit()

@@ -129,9 +129,9 @@ class Database:
                 raise
 
     @asynccontextmanager
-    async def raw_transaction(self, opening: str = "") -> AsyncIterator[asyncpg.Connection]:
+    async def raw_transaction(self) -> AsyncIterator[asyncpg.Connection]:
         """The same within one transaction, committed on a clean exit: the claim counts under the locks it took."""
-        async with self.raw() as connection, opened(connection, opening):
+        async with self.raw() as connection, connection.transaction():
             yield connection
 
     async def before_again(self, tried: int) -> None:
@@ -184,17 +184,12 @@ class Kept:
             yield connection
 
     @asynccontextmanager
-    async def raw(self) -> AsyncIterator[asyncpg.Connection]:
-        """As `Database.raw`."""
-        async with self._database._away(), self._borrowed() as connection:
-            driver: asyncpg.Connection = (await connection.get_raw_connection()).driver_connection
-            yield driver
-
-    @asynccontextmanager
-    async def raw_transaction(self, opening: str = "") -> AsyncIterator[asyncpg.Connection]:
+    async def raw_transaction(self) -> AsyncIterator[asyncpg.Connection]:
         """As `Database.raw_transaction`."""
-        async with self.raw() as connection, opened(connection, opening):
-            yield connection
+        async with self._database._away(), self._borrowed() as connection:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            async with driver.transaction():
+                yield driver
 
     async def give_back(self, *, broken: bool = False) -> None:
         held, self._held = self._held, None
@@ -213,19 +208,6 @@ class Kept:
         except BaseException:
             await self.give_back(broken=True)
             raise
-
-
-@asynccontextmanager
-async def opened(connection: asyncpg.Connection, opening: str = "") -> AsyncIterator[None]:
-    """A transaction of a raw connection; `opening`, statements without parameters, goes with its BEGIN."""
-    await connection.execute(f"BEGIN; {opening}")
-    try:
-        yield
-    except BaseException:
-        if not connection.is_closed():
-            await connection.execute("ROLLBACK")
-        raise
-    await connection.execute("COMMIT")
 
 
 async def database_now(tx: Tx) -> datetime:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 
+from app.db.planner import by_index
 from app.queue.jobs import Job, JobKind
 from app.queue.watermarks import Watermark, lease_token, lowest_token
 
@@ -142,11 +143,12 @@ async def claim(
     (`provider_running`) included, so that a slow provider cannot fill it. `known` are watermarks of lanes behind
     `cursor`, in order. The lease token is made from the database's time unless one is given.
 
-    The connection is in a transaction (`Database.raw_transaction(BY_INDEX)`): without one the lanes' locks end too
-    early, and a lane would take more than its limit.
+    The connection is in a transaction (`Database.raw_transaction`): without one the lanes' locks end too early, and a
+    lane would take more than its limit.
     """
     if not connection.is_in_transaction():
         raise RuntimeError("a claim counts under the locks of its lanes: open it within a transaction")
+    await by_index(connection)
     seen = await _due(connection, cursor, max_lanes, known)
     if not seen and cursor != START:
         seen, known = await _due(connection, START, max_lanes, ()), ()

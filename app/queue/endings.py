@@ -9,6 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
+from app.db.planner import by_index
 from app.db.records import columns, names, unnest
 
 
@@ -110,6 +111,7 @@ async def end(connection: asyncpg.Connection, batch: Sequence[Ending]) -> list[E
     finished = [one for one in batch if isinstance(one, Finished)]
     posted = sorted((one for one in batch if isinstance(one, Posted)), key=lambda one: one.job_id)
     found: dict[UUID, Ended] = {}
+    await by_index(connection)
     if finished:
         rows = await connection.fetch(_FINISH, [one.job_id for one in finished], [one.lease_token for one in finished])
         found = dict.fromkeys((row[0] for row in rows), _OURS)

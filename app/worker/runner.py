@@ -1,8 +1,7 @@
 """The worker: claims jobs up to its free slots, runs each as a task, and stops without leaving anything half done.
 
 Claims are made in batches: the next one waits until a quarter of the slots is free, and a moment after the last, so
-that the jobs which end meanwhile are made good together. A lone job waits for nothing. What a batch is about is read
-while the next one is claimed.
+that the jobs which end meanwhile are made good together. A lone job waits for nothing.
 """
 
 import asyncio
@@ -13,7 +12,6 @@ from uuid import UUID
 
 import structlog
 
-from app.db.planner import BY_INDEX
 from app.db.repos import workers
 from app.db.trouble import TROUBLE
 from app.db.unit_of_work import Database, Kept
@@ -56,7 +54,7 @@ class Runner:
         shutdown_seconds: float,
     ) -> None:
         self._database = database
-        self._claims, self._loads = Kept(database), Kept(database)
+        self._kept = Kept(database)
         self._watermarks = Watermarks()
         self._dispatch = dispatch
         self._notifier = notifier
@@ -69,8 +67,6 @@ class Runner:
         self._poll = poll_seconds
         self._shutdown = shutdown_seconds
         self._running: dict[asyncio.Task[None] | None, Job] = {}
-        self._loading: asyncio.Task[None] | None = None
-        self._taken = 0
         self._stopping = asyncio.Event()
         self._cursor: UUID = START
         self._providers: Counter[str] = Counter()
@@ -95,8 +91,7 @@ class Runner:
                 await self._room()
         finally:
             await self._drain()
-            await self._claims.give_back()
-            await self._loads.give_back()
+            await self._kept.give_back()
             await self._notifier.stop()
 
     def stop(self) -> None:
@@ -105,10 +100,10 @@ class Runner:
 
     async def _room(self) -> None:
         """Until a quarter of the slots is free, and until the last claim is a moment ago."""
-        while self._taken > self._enough and not self._stopping.is_set():
+        while len(self._running) > self._enough and not self._stopping.is_set():
             await self._notifier.wait(self._poll)
         since = time.monotonic() - self._claimed_at
-        if self._taken and since < _BREATH:
+        if self._running and since < _BREATH:
             await asyncio.sleep(_BREATH - since)
 
     async def _claim(self) -> bool:
@@ -117,7 +112,7 @@ class Runner:
         self._claimed_at = time.monotonic()
         if self._notifier.take_resumed():
             self._watermarks.reset()
-        found = await self._lease(self._slots - self._taken)
+        found = await self._lease(self._slots - len(self._running))
         self._cursor = found.cursor
         if found.now is not None:
             self._clock.sync(found.now)
@@ -127,44 +122,17 @@ class Runner:
             return found.contended or found.cursor != START
         self._watermarks.keep(found.watermarks)
         await self._failpoints.hit("worker.after_claim")
-        self._take(found.jobs)
-        await self._loaded()
-        self._loading = asyncio.create_task(self._load(found.jobs), name="load")
+        try:
+            loaded = await self._dispatch.load(found.jobs, self._kept)
+        except Busy:
+            await self._give_back(found.jobs[0].lease_token)
+            raise
+        for job in found.jobs:
+            self._start(job, loaded)
         return found.contended or found.cursor != START
 
-    async def _loaded(self) -> None:
-        """Until the batch before is started."""
-        if self._loading is not None:
-            await self._loading
-            self._loading = None
-
-    async def _load(self, jobs: tuple[Job, ...]) -> None:
-        """Read what a batch is about, and start it; what cannot be read now is given back."""
-        try:
-            loaded = await self._dispatch.load(jobs, self._loads)
-        except Exception as error:
-            if isinstance(error, (Busy, *TROUBLE)):
-                log.warning("worker.database_away", error=_told(error))
-            else:
-                log.exception("worker.not_loaded", jobs=len(jobs))
-            await self._give_back(jobs[0].lease_token)
-            self._let_go(*jobs)
-            return
-        for job in jobs:
-            self._running[asyncio.create_task(self._run(job, loaded))] = job
-
-    def _take(self, jobs: tuple[Job, ...]) -> None:
-        """From its claim on a job has its slot, and counts among those of its provider."""
-        self._taken += len(jobs)
-        self._providers.update(job.provider for job in jobs if job.provider is not None)
-
-    def _let_go(self, *jobs: Job) -> None:
-        self._taken -= len(jobs)
-        self._providers.subtract(job.provider for job in jobs if job.provider is not None)
-        self._notifier.woken.set()
-
     async def _lease(self, free: int) -> Claim:
-        async with self._claims.raw_transaction(BY_INDEX) as connection:
+        async with self._kept.raw_transaction() as connection:
             return await claim(
                 connection,
                 limit=free,
@@ -175,6 +143,11 @@ class Runner:
                 provider_running=self._providers,
                 known=self._watermarks.behind(self._cursor, _LANES_PER_CLAIM),
             )
+
+    def _start(self, job: Job, loaded: Loaded) -> None:
+        if job.provider is not None:
+            self._providers[job.provider] += 1
+        self._running[asyncio.create_task(self._run(job, loaded))] = job
 
     async def _run(self, job: Job, loaded: Loaded) -> None:
         try:
@@ -190,7 +163,9 @@ class Runner:
         finally:
             # Not in a callback of the task: at this rate each turn of the loop counts.
             self._running.pop(asyncio.current_task(), None)
-            self._let_go(job)
+            if job.provider is not None:
+                self._providers[job.provider] -= 1
+            self._notifier.woken.set()
 
     async def _later(self, job: Job) -> None:
         """A bug in one job must not spin: give it back for later; a marked one is left to rescue, which reconciles."""
@@ -215,7 +190,6 @@ class Runner:
                 await work.release_unmarked(tx, token)
 
     async def _drain(self) -> None:
-        await self._loaded()
         if self._running:
             log.info("worker.draining", jobs=len(self._running))
             running = [task for task in self._running if task is not None]

@@ -11,7 +11,6 @@ from uuid import UUID
 
 import asyncpg
 
-from app.db.planner import BY_INDEX
 from app.infra.ids import new_id
 from app.queue.claim import claim
 from app.queue.jobs import JobKind
@@ -73,7 +72,7 @@ class Growth:
         seen: set[UUID] = set()
         for _ in range(BATCHES):
             began = time.perf_counter()
-            async with product.database.raw_transaction(BY_INDEX) as connection:
+            async with product.database.raw_transaction() as connection:
                 found = await claim(connection, token=new_id(), limit=BATCH, lease_seconds=60.0)
             costs.append(time.perf_counter() - began)
             ids = [job.id for job in found.jobs]

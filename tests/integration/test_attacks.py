@@ -12,7 +12,6 @@ import pytest
 from sqlalchemy import text
 
 from app.db.group_commit import CommitUnknown, GroupCommitter
-from app.db.planner import BY_INDEX
 from app.db.repos import notifications, receipts
 from app.db.repos.settings import KassaRow
 from app.db.unit_of_work import Database
@@ -267,7 +266,7 @@ async def test_lanes_of_one_provider_take_turns(database: Database) -> None:
     served: Counter[UUID] = Counter()
     cursor = START
     for _ in range(6):
-        async with database.raw_transaction(BY_INDEX) as connection:
+        async with database.raw_transaction() as connection:
             found = await claim(
                 connection,
                 token=new_id(),
@@ -290,7 +289,7 @@ async def test_a_lane_that_is_full_elsewhere_leaves_its_share(database: Database
     assert len((await take(database)).jobs) == 4, "another worker has the lane's four"
     other = await rows.kassa(database, merchant, max_in_flight=4)
     await rows.receipt(database, merchant, source, other)
-    async with database.raw_transaction(BY_INDEX) as connection:
+    async with database.raw_transaction() as connection:
         found = await claim(connection, token=new_id(), limit=100, lease_seconds=60, provider_limit=4)
     assert [job.lane for job in found.jobs] == [other]
 

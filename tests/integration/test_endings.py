@@ -5,7 +5,6 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from app.db.planner import BY_INDEX
 from app.db.unit_of_work import Database
 from app.infra.ids import new_id
 from app.queue.claim import claim
@@ -85,12 +84,12 @@ async def test_a_failure_tells_for_how_long_the_endpoint_has_taken_nothing(datab
 
 
 async def leased(database: Database) -> tuple[Job, ...]:
-    async with database.raw_transaction(BY_INDEX) as connection:
+    async with database.raw_transaction() as connection:
         return (await claim(connection, limit=100, lease_seconds=60)).jobs
 
 
 async def ended(database: Database, batch: list[Ending]) -> list[Ended]:
-    async with database.raw_transaction(BY_INDEX) as connection:
+    async with database.raw_transaction() as connection:
         return await end(connection, batch)
 
 

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from app.db.planner import BY_INDEX
 from app.db.unit_of_work import Database
 from app.infra.ids import new_id
 from app.queue import lanes
@@ -39,7 +38,7 @@ async def clock(database: Database) -> AsyncIterator[Clock]:
 
 async def take(database: Database) -> int:
     """What one claim takes; it is done at once."""
-    async with database.raw_transaction(BY_INDEX) as connection:
+    async with database.raw_transaction() as connection:
         found = await claim(connection, token=new_id(), limit=500, lease_seconds=60)
         await connection.execute("DELETE FROM jobs WHERE lease_token IS NOT NULL")
     return len(found.jobs)

@@ -14,7 +14,6 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy import text
 
-from app.db.planner import BY_INDEX
 from app.db.unit_of_work import Database
 from app.infra.ids import new_id
 from app.queue import lanes, work
@@ -50,7 +49,7 @@ class Claimer:
         self.claims = 0
 
     async def claim(self) -> Claim:
-        async with self.database.raw_transaction(BY_INDEX) as connection:
+        async with self.database.raw_transaction() as connection:
             found = await claim(
                 connection,
                 limit=self.slots - len(self.held),
@@ -67,7 +66,7 @@ class Claimer:
 
     async def finish(self) -> list[Job]:
         """End what is held."""
-        async with self.database.raw_transaction(BY_INDEX) as connection:
+        async with self.database.raw_transaction() as connection:
             ended = await end(connection, [Finished(job.id, job.lease_token) for job in self.held])
         assert all(one.ours for one in ended)
         done, self.held = self.held, []

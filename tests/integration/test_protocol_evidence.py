@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from app.db.planner import BY_INDEX
 from app.db.unit_of_work import Database
 from app.domain.ffd import Operation, Taxation
 from app.domain.outcome import Accepted, Fiscalized
@@ -118,7 +117,7 @@ class TestRule5WhatAStaleWorkerLearned:
             await mark(connection, [sent])
         await rows.move_time(database, 600)
         late = a_settlement(job, merchant, sent.attempt_id, outcome="accepted")
-        async with database.raw_transaction(BY_INDEX) as connection:
+        async with database.raw_transaction() as connection:
             await rescue(connection)
             assert await settle(connection, [late]) == [Verdict.STALE]
             assert await settle(connection, [late]) == [Verdict.ALREADY]

@@ -13,7 +13,6 @@ import pytest
 from sqlalchemy import text
 
 from app.db import installation
-from app.db.planner import BY_INDEX
 from app.db.repos import notifications, receipts
 from app.db.unit_of_work import Database
 from app.domain.errors import Conflict, Invalid, PreconditionFailed
@@ -226,7 +225,7 @@ class TestRule8APersonDecides:
         row = await world.receipt(event)
         state = await installation.recognise(world.runtime.database)
         (job,) = (await take(world.runtime.database)).jobs
-        async with world.runtime.database.raw_transaction(BY_INDEX) as connection:
+        async with world.runtime.database.raw_transaction() as connection:
             assert await mark(connection, [mark_of(job, row, state)]) != [None]
             cancelling = asyncio.create_task(
                 world.runtime.services.actions.cancel(world.principal, world.merchant_id, row.id, None)

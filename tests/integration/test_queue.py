@@ -7,7 +7,6 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy import text
 
-from app.db.planner import BY_INDEX
 from app.db.unit_of_work import Database
 from app.infra.ids import new_id
 from app.queue import lanes, work
@@ -20,7 +19,7 @@ from tests.support import rows
 
 
 async def take(database: Database, limit: int = 100, *, lease: float = 60, cursor: UUID = START) -> Claim:
-    async with database.raw_transaction(BY_INDEX) as connection:
+    async with database.raw_transaction() as connection:
         return await claim(connection, token=new_id(), limit=limit, lease_seconds=lease, cursor=cursor)
 
 
@@ -305,7 +304,7 @@ async def test_one_provider_never_fills_a_worker(database: Database) -> None:
             await rows.receipt(database, merchant, source, slow)
     quick = await rows.kassa(database, merchant, provider="quick")
     await rows.receipt(database, merchant, source, quick)
-    async with database.raw_transaction(BY_INDEX) as connection:
+    async with database.raw_transaction() as connection:
         found = await claim(
             connection, token=new_id(), limit=10, lease_seconds=60, provider_limit=5, provider_running={"slow": 2}
         )
