@@ -90,6 +90,9 @@ from app.worker.runner import Runner
 
 log = structlog.get_logger(__name__)
 
+_AT_ONCE = 32
+"""Receipts in one mark or settlement: with all of a lane in one batch worker and database take turns at waiting."""
+
 
 @dataclass(slots=True)
 class Runtime:
@@ -304,9 +307,10 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
         database,
         mark,
         one_statement=True,
+        max_batch=_AT_ONCE,
         stops=Stops(before_commit=runtime.failpoints.hook("lease.renew")),
     )
-    settlements: GroupCommitter[Settlement, Verdict] = GroupCommitter("settle", database, settle)
+    settlements: GroupCommitter[Settlement, Verdict] = GroupCommitter("settle", database, settle, max_batch=_AT_ONCE)
     ends: GroupCommitter[Ending, Ended] = GroupCommitter("end", database, end, max_batch=1024)
     endings = Endings(ends, database)
     rng = random.Random()  # noqa: S311

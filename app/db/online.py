@@ -1,10 +1,8 @@
 """What a migration may do to a table that a running program uses: each step short, alone, and safe to be done again.
 
-A strong lock lasts until its transaction ends, and whoever comes while it is only waited for has to wait behind it. So
-every step that takes one is a single message to the server, its commit included: nobody waits for this process, which
-may be slow, stopped or cut off. One table is locked against readers and writers at a time, and a lock that is not there
-after `LOCK_WAIT` is given up. A migration that gave up, or was killed, is run again from its beginning: a step that was
-done is passed over.
+A step that takes a strong lock is a single message to the server, its commit included, on one table, and gives up after
+`LOCK_WAIT`: whoever comes meanwhile has to wait behind it, and nobody waits for this process, which may be slow or dead.
+A migration that gave up, or was killed, is run again from its beginning and passes over what was done.
 """
 
 from collections.abc import Awaitable, Callable, Sequence

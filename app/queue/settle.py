@@ -112,7 +112,9 @@ WITH s AS (
     fpd = coalesce(own.fpd, r.fpd), provider_reference = coalesce(own.provider_reference, r.provider_reference),
     updated_at = own.at
   FROM own WHERE r.id = own.receipt_id
-  RETURNING r.id, r.source_id, r.event_id, r.version
+  -- With what is asked of it below: joined with `own` once more, a batch would cost its square.
+  RETURNING r.id, r.source_id, r.event_id, r.version, own.merchant_id, own.chain_id, own.status, own.finishes,
+    own.status IN {TOLD_OF} AND own.message_type = 'receipt.' || own.status AS reported
 ), followed AS (
   -- A first send that a dead provider cost nothing keeps its place: those who paid later do not overtake it.
   UPDATE jobs j SET kind = own.next_kind, run_at = CASE
@@ -140,10 +142,10 @@ WITH s AS (
   RETURNING id, endpoint_id
 ), reported AS (
   {INTO}
-  SELECT kassa_uuid7(), own.merchant_id, o.id, own.receipt_id, t.event_id, moved.version, own.status
-  FROM own JOIN moved ON moved.id = own.receipt_id CROSS JOIN LATERAL {REPORTERS.format(r="moved")} t
+  SELECT kassa_uuid7(), moved.merchant_id, o.id, moved.id, t.event_id, moved.version, moved.status
+  FROM moved CROSS JOIN LATERAL {REPORTERS.format(r="moved")} t
   JOIN sources o ON o.id = t.source_id AND o.report_lane IS NOT NULL
-  WHERE own.status IN {TOLD_OF} AND own.message_type = 'receipt.' || own.status
+  WHERE moved.reported
   ON CONFLICT DO NOTHING RETURNING id, source_id
 ), work AS (
   INSERT INTO jobs (id, kind, lane, chain, ref, run_at)
@@ -151,11 +153,11 @@ WITH s AS (
   UNION ALL
   {JOBS}
   UNION ALL
-  SELECT DISTINCT ON (own.chain_id) kassa_uuid7(), {JobKind.RELEASE}, moved.source_id, own.chain_id, own.chain_id,
-    kassa_now()
-  FROM own JOIN moved ON moved.id = own.receipt_id
-  WHERE own.finishes AND (own.status <> 'fiscalized' OR EXISTS (
-    SELECT 1 FROM receipts o WHERE o.chain_id = own.chain_id AND o.id <> own.receipt_id
+  SELECT DISTINCT ON (moved.chain_id) kassa_uuid7(), {JobKind.RELEASE}, moved.source_id, moved.chain_id,
+    moved.chain_id, kassa_now()
+  FROM moved
+  WHERE moved.finishes AND (moved.status <> 'fiscalized' OR EXISTS (
+    SELECT 1 FROM receipts o WHERE o.chain_id = moved.chain_id AND o.id <> moved.id
       AND o.status IN ('queued', 'held')))
   UNION ALL
   SELECT kassa_uuid7(), {JobKind.EVIDENCE}, lane, NULL::uuid, attempt_id, kassa_now() FROM late
