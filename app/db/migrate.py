@@ -1,6 +1,7 @@
 """Brings the schema to the newest revision, and says which revision a database has."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -36,6 +37,7 @@ _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 5.0
 _PATIENCE_SECONDS = 300.0
 _WATCH_SECONDS = 10.0
 _TOLD = 80
+_CHANGE = re.compile(r"\b(ALTER|CREATE|DROP) ")
 
 _TRANSACTION = """
 SELECT pid, coalesce(nullif(application_name, ''), backend_type) AS name,
@@ -196,7 +198,9 @@ async def _watched(engine: AsyncEngine, pid: int, say: Say | None) -> AsyncItera
 
 
 def _told(error: DBAPIError) -> str:
-    words = " ".join((error.statement or "").split())
+    """What was to be done, without the settings around it."""
+    words = " ".join((error.statement or "").split()).removesuffix("; END $online$")
+    words = words[found.start() :] if (found := _CHANGE.search(words)) else words
     return words if len(words) <= _TOLD else f"{words[:_TOLD]}…"
 
 

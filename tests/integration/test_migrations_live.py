@@ -93,7 +93,7 @@ async def test_the_running_program_waits_less_than_a_second_beside_100_000_rows(
     url: str, sql: asyncpg.Connection
 ) -> None:
     """With the migrations as they were, each one transaction, 147 statements were ended here: 0004 kept receipts and
-    events to itself for 13 s, 0006 for 17 s, 0008 for 23 s. Now the longest wait was seen to be 0.25 s."""
+    events to itself for 13 s, 0006 for 17 s, 0008 for 23 s."""
     await history(url, sql, ROWS)
     async with old_code.at_work(url, ROWS) as old:
         await migrate.upgrade(url)
