@@ -99,7 +99,7 @@ class Product:
         """Let these lanes run; seconds until no job is left."""
         connection = await connect(self.url)
         try:
-            # Asked a hundred times a second: read whole, with all its dead rows, the table would cost more than the work.
+            # Asked a hundred times a second: a table read with all its dead rows would cost more than the work.
             await connection.execute("SET enable_seqscan = off")
             async with self.database.pipeline() as tx:
                 for lane_id in lane_ids:

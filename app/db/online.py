@@ -1,7 +1,7 @@
 """What a migration may do to a table that a running program uses: each step short, alone, and safe to be done again.
 
 A step that takes a strong lock is a single message to the server, its commit included, on one table, and gives up after
-`LOCK_WAIT`: whoever comes meanwhile has to wait behind it, and nobody waits for this process, which may be slow or dead.
+`LOCK_WAIT`: whoever comes meanwhile has to wait behind it, and nobody for this process, slow or dead as it may be.
 A migration that gave up, or was killed, is run again from its beginning and passes over what was done.
 """
 
