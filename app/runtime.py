@@ -144,6 +144,7 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
         tracing = tracing_of(settings)
         stack.push_async_callback(tracing.close)
         metrics = Metrics()
+        metrics.build_info.labels(__version__).set(1)
         for refusal in Refusal:
             # There from the start: of a series that begins with its first refusal nobody would see the increase.
             metrics.database_refusals.labels(refusal.value)
@@ -172,6 +173,7 @@ async def open_runtime(settings: Settings, *, database_url: str, keys: Keys) -> 
                 before_commit=failpoints.hook("api.after_insert_before_commit"),
                 after_commit=failpoints.hook("api.after_commit_before_response"),
             ),
+            note=metrics.commits_of("intake"),
         )
         stack.push_async_callback(intake_commits.close)
         catalog = Catalog(database)
@@ -309,9 +311,14 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
         one_statement=True,
         max_batch=_AT_ONCE,
         stops=Stops(before_commit=runtime.failpoints.hook("lease.renew")),
+        note=runtime.metrics.commits_of("mark"),
     )
-    settlements: GroupCommitter[Settlement, Verdict] = GroupCommitter("settle", database, settle, max_batch=_AT_ONCE)
-    ends: GroupCommitter[Ending, Ended] = GroupCommitter("end", database, end, max_batch=1024)
+    settlements: GroupCommitter[Settlement, Verdict] = GroupCommitter(
+        "settle", database, settle, max_batch=_AT_ONCE, note=runtime.metrics.commits_of("settle")
+    )
+    ends: GroupCommitter[Ending, Ended] = GroupCommitter(
+        "end", database, end, max_batch=1024, note=runtime.metrics.commits_of("end")
+    )
     endings = Endings(ends, database)
     rng = random.Random()  # noqa: S311
     pacing = Pacing(

@@ -5,6 +5,7 @@ work this is the only place that commits.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class GroupCommitter(Generic[Row, Result]):
     or, with `one_statement`, in autocommit, which saves two round trips. An error
     that a row can cause (SQLSTATE 22, 23) sends the batch through again row by row, so that everybody gets only
     their own error. A lost connection fails the whole batch with `CommitUnknown`. Beyond `max_waiting` callers hear
-    `Busy`.
+    `Busy`. `note` hears of each batch that was stored: rows and seconds.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class GroupCommitter(Generic[Row, Result]):
         max_batch: int = 256,
         max_waiting: int = 4096,
         stops: Stops | None = None,
+        note: Callable[[int, float], None] = lambda rows, seconds: None,
     ) -> None:
         self.name = name
         self._database = database
@@ -68,12 +70,11 @@ class GroupCommitter(Generic[Row, Result]):
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._stops = stops or Stops()
+        self._note = note
         self._waiting: deque[tuple[Row, asyncio.Future[Result]]] = deque()
         self._flusher: asyncio.Task[None] | None = None
         self._held: AsyncConnection | None = None
         self._closed = False
-        self.batches = 0
-        self.rows = 0
 
     async def submit(self, row: Row) -> Result:
         """Store one row and return its result once it is committed.
@@ -110,6 +111,7 @@ class GroupCommitter(Generic[Row, Result]):
     async def _store(self, batch: list[tuple[Row, asyncio.Future[Result]]]) -> None:
         if not batch:
             return
+        began = time.monotonic()
         try:
             results = await self._commit([row for row, _ in batch])
             if self._stops.after_commit is not None:
@@ -132,8 +134,7 @@ class GroupCommitter(Generic[Row, Result]):
                 if not future.done():
                     future.set_exception(failure)
             return
-        self.batches += 1
-        self.rows += len(batch)
+        self._note(len(batch), time.monotonic() - began)
         for (_, future), result in zip(batch, results, strict=True):
             if not future.done():
                 future.set_result(result)

@@ -1,5 +1,7 @@
 """What Prometheus may ask of one process: collectors by name; labels are bounded, never an id, URL or contact."""
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
@@ -136,7 +138,17 @@ class Metrics:
             ["source", "outcome"],
             registry=r,
         )
-        self.build_info = Gauge("kassa_build_info", "Always 1.", ["version", "revision"], registry=r)
+        self.build_info = Gauge("kassa_build_info", "Always 1.", ["version"], registry=r)
+
+    def commits_of(self, committer: str) -> Callable[[int, float], None]:
+        """Takes note of one group commit: its rows and its seconds."""
+        rows, took = self.commit_rows.labels(committer), self.commit_seconds.labels(committer)
+
+        def note(number: int, seconds: float) -> None:
+            rows.observe(number)
+            took.observe(seconds)
+
+        return note
 
     def exposition(self) -> tuple[bytes, str]:
         """The text of `/metrics` and its content type."""

@@ -38,7 +38,7 @@ from app.infra.clock import DatabaseClock
 from app.infra.compact_json import json_bytes, json_text
 from app.infra.crypto import SecretBox, aad
 from app.infra.failpoints import Failpoints
-from app.infra.http import Exchange
+from app.infra.http import Exchange, NotSent
 from app.infra.ids import new_id
 from app.infra.metrics import Metrics
 from app.infra.page_links import PageLinks
@@ -140,6 +140,9 @@ class Settle:
     ) -> None:
         provider = job.provider or "?"
         self._metrics.receipt_attempts.labels(provider, _name(learned.outcome)).inc()
+        for one in learned.exchanges:
+            took = self._metrics.provider_request_seconds.labels(provider, learned.kind, _status_class(one))
+            took.observe(one.seconds)
         if verdict is not Verdict.SETTLED:
             return
         match happening:
@@ -261,6 +264,12 @@ def failure_of(
             return failure_json("unknown_outcome", **words)
         case _:
             return None
+
+
+def _status_class(one: Exchange) -> str:
+    if one.status is not None:
+        return f"{one.status // 100}xx"
+    return "not_sent" if (one.error or "").startswith(NotSent.__name__) else "maybe_sent"
 
 
 def _required(kassa_id: UUID | None) -> UUID:

@@ -192,6 +192,18 @@ def test_no_statement_of_sql_commits() -> None:
     assert told == []
 
 
+def test_every_metric_that_is_exported_is_fed() -> None:
+    def named(module: Module) -> set[str]:
+        return {node.attr for node in module.nodes(ast.Attribute)}
+
+    own = next(module for module in modules() if module.name == "infra/metrics.py")
+    init, *methods = (node for node in own.nodes(ast.FunctionDef))
+    assert init.name == "__init__"
+    used = {node.attr for method in methods for node in ast.walk(method) if isinstance(node, ast.Attribute)}
+    used |= {name for module in modules() if module is not own for name in named(module)}
+    assert sorted(named(own) - used - {"registry"}) == []
+
+
 def test_who_has_a_connection_of_its_own_is_known() -> None:
     assert called_in("asyncpg.connect", "engine.connect", "database.connect", "create_async_engine", "create_pool") == (
         set(CONNECTS)

@@ -3,6 +3,7 @@
 import socket
 from pathlib import Path
 
+from app import __version__
 from tests.support.processes import worker
 from tests.support.world import open_world
 
@@ -24,5 +25,13 @@ async def test_a_worker_tells_of_itself_at_its_port(database_url: str, tmp_path:
         assert (await world.http.get(f"{base}/readyz")).json() == {"status": "pass"}
         told = (await world.http.get(f"{base}/metrics")).text
         assert 'kassa_receipt_attempts_total{outcome="fiscalized",provider="digitalkassa"} 1.0' in told
+        exchange = (
+            'kassa_provider_request_seconds_count{operation="submit",provider="digitalkassa",status_class="2xx"} 1.0'
+        )
+        assert exchange in told
+        for committer in ("mark", "settle"):
+            assert f'kassa_group_commit_rows_sum{{committer="{committer}"}} 1.0' in told
+            assert f'kassa_group_commit_seconds_count{{committer="{committer}"}} 1.0' in told
+        assert f'kassa_build_info{{version="{__version__}"}} 1.0' in told, "an alert fires where it is absent"
         assert (await world.http.get(f"{base}/v1/events")).status_code == 404, "it serves no API"
         assert not process.ended
