@@ -18,7 +18,7 @@ REPOS = APP / "db" / "repos"
 COMMITS = {
     "db/unit_of_work.py": "the engine's transactions: services and the claim borrow them",
     "db/group_commit.py": "one transaction for all callers that arrived meanwhile",
-    "db/migrate.py": "the schema tool: it runs before there is a program",
+    "db/migrate.py": "the schema tool: its sessions are its own, beside the programs",
 }
 CONNECTS = {
     **COMMITS,
