@@ -11,6 +11,7 @@ from app.db.tables import metadata
 
 def _run(connection: Connection) -> None:
     prepare(connection)
+    connection.commit()
     context.configure(
         connection=connection,
         target_metadata=metadata,

@@ -1,8 +1,8 @@
 """What a migration may do to a table that a running program uses: each step short, alone, and safe to be done again.
 
-A step that takes a strong lock is a single message to the server, its commit included, on one table, and gives up after
-`LOCK_WAIT`: whoever comes meanwhile has to wait behind it, and nobody for this process, slow or dead as it may be.
-A migration that gave up, or was killed, is run again from its beginning and passes over what was done.
+A strong lock lasts until its transaction ends, and everybody waits behind one that is waited for: a step that takes one
+is a single message to the server, its commit included, and gives up after `LOCK_WAIT`. A migration that gave up or was
+killed is run again from its beginning and passes over what was done.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -30,7 +30,6 @@ def prepare(connection: Connection) -> None:
     """Settings of a session that migrates. Each part of a table is its own: no plan of another is used for it."""
     for setting in (f"lock_timeout = '{LOCK_WAIT}'", "statement_timeout = 0", "plan_cache_mode = force_custom_plan"):
         connection.execute(text(f"SET {setting}"))
-    connection.commit()
 
 
 def add_columns(table: str, *columns: tuple[str, str]) -> None:

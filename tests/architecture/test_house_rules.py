@@ -18,9 +18,8 @@ REPOS = APP / "db" / "repos"
 COMMITS = {
     "db/unit_of_work.py": "the engine's transactions: services and the claim borrow them",
     "db/group_commit.py": "one transaction for all callers that arrived meanwhile",
-    "db/migrate.py": "the schema tool: it runs before there is a program",
+    "db/migrate.py": "the schema tool: its sessions are its own, beside the programs",
 }
-STEPS = {"db/online.py": "steps of a migration beside the running program, each of which commits by itself"}
 CONNECTS = {
     **COMMITS,
     "infra/postgres.py": "creates the program's database in the embedded server",
@@ -182,7 +181,7 @@ def test_transactions_that_commit_are_opened_in_two_places() -> None:
         if f".{called}".endswith((".begin", ".begin_nested", ".commit", ".transaction"))
         or any(word.arg in ("isolation_level", "autocommit") for word in call.keywords)
     }
-    assert own == {*COMMITS, *STEPS}
+    assert own == set(COMMITS)
 
 
 def test_no_statement_of_sql_commits() -> None:

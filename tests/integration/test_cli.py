@@ -229,6 +229,7 @@ async def test_a_merchant_is_connected_from_the_command_line(database_url: str) 
         assert verdicts == {
             "database": "ok",
             "schema": "ok",
+            "disk": "ok",
             "clock": "ok",
             "restore": "ok",
             "keys": "ok",
