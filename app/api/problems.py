@@ -256,11 +256,33 @@ def _allowed(scope: Scope) -> list[str]:
     return sorted(found)
 
 
+_IN_WORDS = {
+    "missing": ("This member is required.", "Это поле обязательно."),
+    "extra_forbidden": (
+        "There is no such member: look for a slip of the pen, or leave it out.",
+        "Такого поля нет: проверьте, нет ли опечатки, или уберите его.",
+    ),
+    "string_type": ('Must be text, in quotes: "1" in place of 1.', "Нужна строка в кавычках: «1» вместо 1."),
+    "timezone_aware": (
+        "Must say its offset from UTC: 2026-11-23T11:00:00+03:00, or Z at the end.",
+        "Укажите смещение от UTC: 2026-11-23T11:00:00+03:00 или Z в конце.",
+    ),
+    "kopecks": (
+        "Must be whole kopecks, a number without a point: 199.00 roubles are 19900.",
+        "Нужны целые копейки, число без точки: 199,00 ₽ это 19900.",
+    ),
+    # A tag of a union is the caller's own text, and pydantic repeats it in the sentence.
+    "union_tag_invalid": ("The kind of this member is not known.", "Такого вида здесь нет."),
+}
+"""By the type of pydantic's finding, in English and Russian; what is rare keeps pydantic's words."""
+
+
 def _field_error(error: Mapping[str, Any]) -> dict[str, Any]:
     where, *path = error["loc"] or ("body",)
     # A tag of a union is the caller's own text, and pydantic repeats it in the sentence.
-    text = "The kind of this member is not known." if error["type"] == "union_tag_invalid" else str(error["msg"])
-    told = {"detail": text.removeprefix("Value error, "), "code": error["type"]}
+    code = error["type"]
+    text, ru = _IN_WORDS.get(code, (str(error["msg"]).removeprefix("Value error, "), None))
+    told = {"detail": text, "code": code} | ({} if ru is None else {"detail_ru": ru})
     match where:
         case "query" | "cookie":
             return {"parameter": str(path[0]) if path else "", **told}

@@ -17,6 +17,7 @@ from pydantic import (
 )
 from pydantic import BaseModel as PydanticModel
 from pydantic.json_schema import WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from app.infra import ids
 
@@ -35,8 +36,17 @@ def _json_integer(value: Any) -> int:
     return int(value)
 
 
+def _kopecks(value: Any) -> int:
+    """To JSON Schema 199.00 is the integer 199: to whoever wrote it, it was roubles."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise PydanticCustomError(
+            "kopecks", "must be whole kopecks, a number without a point: 199.00 roubles are 19900"
+        )
+    return value
+
+
 # `Field` stands before the validator: the other way round pydantic writes bounds that JSON Schema does not know.
-MinorUnits = Annotated[int, Field(ge=0, le=MAX_MONEY), BeforeValidator(_json_integer)]
+MinorUnits = Annotated[int, Field(ge=0, le=MAX_MONEY), BeforeValidator(_kopecks)]
 """Money: kopecks as an integer; never a float, never text."""
 
 _NO_NUL = r"^[^\x00]*[^\s\x00][^\x00]*$"
