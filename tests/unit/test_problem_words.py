@@ -30,4 +30,5 @@ def test_a_slip_is_told_with_its_mending_in_both_languages(changed: dict[str, An
     answer = json.loads(problems.from_pydantic({"type": "http", "state": {}, "path": "/"}, found).body)
     (told,) = answer["errors"]
     assert (told["pointer"], told["code"]) == (pointer, code)
-    assert told["detail_ru"] and told["detail"].endswith((".", "19900.")), told
+    assert told["detail"].endswith(".")
+    assert told["detail_ru"].endswith(".")
