@@ -143,8 +143,8 @@ class LookBack:
         *,
         other_money: bool = False,
     ) -> Draft:
-        """What the event becomes; a kassa that was replaced, or a sale without a receipt, holds it. `other_money`: a person
-        said that no receipt stands for this refund yet."""
+        """What the event becomes; a kassa that was replaced, or a sale without a receipt, holds it. `other_money`: a
+        person said that no receipt stands for this refund yet."""
         if asked := unanswered(payload):
             return Draft(Held(HeldReason.DATA_MISSING, asked))
         if payload.type is EventType.PAYMENT_SUCCEEDED:

@@ -35,8 +35,8 @@ async def waiting(world: World) -> int:
         return (await lanes_read.states(tx, world.merchant_id, [world.kassa_id]))[world.kassa_id].waiting
 
 
-async def told(world: World, kind: str) -> int:
-    return int(await rows.scalar(world.runtime.database, f"SELECT count(*) FROM messages WHERE type = '{kind}'"))
+async def told(world: World, kind: str) -> object:
+    return await rows.scalar(world.runtime.database, f"SELECT count(*) FROM messages WHERE type = '{kind}'")
 
 
 async def code(world: World, event: UUID) -> str | None:
