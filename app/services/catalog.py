@@ -48,12 +48,24 @@ class MerchantSettings:
 
     def route(self, source: SourceRow, branch: BranchRow | None) -> KassaRow | None:
         """The kassa of an event: the branch's, the source's, or the merchant's only active one."""
+        active = [kassa for kassa in self._fitting(source, branch) if kassa.status == "active"]
+        return active[0] if len(active) == 1 else None
+
+    def awaited(self, source: SourceRow, branch: BranchRow | None, *, test: bool) -> KassaRow | None:
+        """The switched-off kassa in whose paused lane receipts wait: where none that fits is on, the only one that
+        does. One for tests takes nothing but test payments while it is off: a live kassa may take its place."""
+        fitting = self._fitting(source, branch)
+        if any(kassa.status == "active" for kassa in fitting):
+            return None
+        off = [kassa for kassa in fitting if test or not kassa.test]
+        return off[0] if len(off) == 1 else None
+
+    def _fitting(self, source: SourceRow, branch: BranchRow | None) -> list[KassaRow]:
         for candidate in (branch.kassa_id if branch else None, source.kassa_id):
             if candidate is not None:
                 kassa = self.kassas.get(candidate)
-                return kassa if kassa and kassa.status == "active" else None
-        active = [kassa for kassa in self.kassas.values() if kassa.status == "active"]
-        return active[0] if len(active) == 1 else None
+                return [] if kassa is None else [kassa]
+        return list(self.kassas.values())
 
 
 _RULES_SECONDS = 3600.0

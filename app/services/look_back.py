@@ -143,8 +143,8 @@ class LookBack:
         *,
         other_money: bool = False,
     ) -> Draft:
-        """What the event becomes; a switched-off kassa, or a sale without a receipt, holds it. `other_money`: a person
-        said that no receipt stands for this refund yet."""
+        """What the event becomes; a kassa that was replaced, or a sale without a receipt, holds it. `other_money`: a
+        person said that no receipt stands for this refund yet."""
         if asked := unanswered(payload):
             return Draft(Held(HeldReason.DATA_MISSING, asked))
         if payload.type is EventType.PAYMENT_SUCCEEDED:
@@ -339,7 +339,8 @@ class LookBack:
     def _place(
         self, settings: MerchantSettings, source: SourceRow, payload: PaymentEvent, sold: Sold
     ) -> tuple[KassaRow, BranchRow | None, Receipt] | Held:
-        """The kassa that sold, whatever its branch uses today; one that is switched off holds the receipt.
+        """The kassa that sold, whatever its branch uses today. Switched off, the receipt waits in its paused lane while
+        payments wait there too; where another took its place, the receipt is held.
 
         Another kassa of the same legal entity takes over only where the event names its branch.
         """
@@ -348,17 +349,24 @@ class LookBack:
         if kassa is not None and kassa.status == "active":
             return kassa, branch, sold.receipt
         if payload.branch:
-            branch, kassa = self._sales.place_of(settings, source, payload)
-            if kassa is not None and sold.receipt.taxation.code in kassa.taxation:
-                compiled = self._sales.plan_settings(settings, source, branch, kassa)
-                receipt = replace(
-                    sold.receipt,
-                    place=compiled.place,
-                    timezone=compiled.timezone,
-                    internet=compiled.internet,
-                    ffd=compiled.ffd,
-                )
-                return kassa, branch, receipt
+            named, found = self._sales.place_of(settings, source, payload)
+        else:
+            seller = source if sold.row is None else settings.sources[sold.row.source_id]
+            named, found = branch, settings.awaited(seller, branch, test=payload.test)
+        if found is None:
+            return Held(HeldReason.KASSA_MISSING, (KASSA_OFF,))
+        if found.id == sold.kassa_id:
+            return found, branch, sold.receipt
+        if found.status == "active" and sold.receipt.taxation.code in found.taxation:
+            compiled = self._sales.plan_settings(settings, source, named, found)
+            receipt = replace(
+                sold.receipt,
+                place=compiled.place,
+                timezone=compiled.timezone,
+                internet=compiled.internet,
+                ffd=compiled.ffd,
+            )
+            return found, named, receipt
         return Held(HeldReason.KASSA_MISSING, (KASSA_OFF,))
 
     async def _named_rate(self, tx: Tx, sale: ReceiptRow | None) -> bool:

@@ -47,16 +47,19 @@ class Sales:
     def place_of(
         self, settings: MerchantSettings, source: SourceRow, event: PaymentEvent
     ) -> tuple[BranchRow | None, KassaRow | None]:
-        """The branch that the event names, else the source's own, and its kassa.
+        """The branch that the event names, else the source's own, and its kassa; one that is switched off where no
+        other fits: its lane is paused, so the receipt waits there in its order.
 
         A branch that nobody knows has none: its money may belong to another place of settlement, so the receipt is
         held until the branch is there.
         """
         if event.branch:
             branch = settings.branch(event.branch)
-            return (None, None) if branch is None else (branch, settings.route(source, branch))
-        branch = settings.branches.get(source.branch_id) if source.branch_id else None
-        return branch, settings.route(source, branch)
+            if branch is None:
+                return None, None
+        else:
+            branch = settings.branches.get(source.branch_id) if source.branch_id else None
+        return branch, settings.route(source, branch) or settings.awaited(source, branch, test=event.test)
 
     def ignored(self, source: SourceRow, kassa: KassaRow | None, event: PaymentEvent) -> dict[str, Any] | None:
         """Why this event needs no receipt; None when it does."""

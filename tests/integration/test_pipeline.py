@@ -14,7 +14,7 @@ from app.domain.event import EventItem
 from app.domain.money import parse_quantity
 from app.domain.receipt import Customer
 from tests.support import rows
-from tests.support.world import World, open_world
+from tests.support.world import World, new_kassa, open_world
 
 
 @pytest.fixture
@@ -271,16 +271,16 @@ async def _printed_order(world: World) -> dict[UUID, list[str]]:
     return order
 
 
-async def test_a_held_payment_goes_on_by_itself_when_its_default_is_added(world: World) -> None:
+async def test_a_held_payment_goes_on_by_itself_when_its_kassa_is_clear(world: World) -> None:
     line = EventItem(name="Абонемент", quantity=parse_quantity("1"), price=100, amount=100)
     kassas = world.runtime.services.kassas
-    await kassas.change("test", world.merchant_id, world.kassa_id, {"status": "off"})
+    other = await kassas.create("test", world.merchant_id, new_kassa(world.simulator_url, name="Second"))
     event = await world.pay(amount=100, items=(line,))
     row = await world.receipt(event)
     assert row.failure is not None
     assert row.failure["code"] == "kassa_missing"
     async with world.working():
-        await kassas.change("test", world.merchant_id, world.kassa_id, {"status": "active"})
+        await kassas.change("test", world.merchant_id, other.kassa.id, {"status": "off"})
         row = await world.status(event, "fiscalized")
     assert row.document is not None
     assert row.document["items"][0]["vat"] == "none", "from the kassa's defaults"
