@@ -87,7 +87,7 @@ def test_all_commands_of_the_design_are_there() -> None:
     )
     assert {path[0] for path in ALL if path} == set(wanted.split())
     assert {("key", name) for name in ("generate", "create", "list", "revoke", "rotate-secrets")} <= set(ALL)
-    assert {("kassa", name) for name in ("create", "list", "check", "pause", "resume")} <= set(ALL)
+    assert {("kassa", name) for name in ("create", "list", "update", "check", "pause", "resume")} <= set(ALL)
 
 
 @pytest.mark.parametrize("path", ALL, ids=" ".join)
@@ -244,6 +244,61 @@ async def test_a_merchant_is_connected_from_the_command_line(database_url: str) 
         assert all(one["fix"] for one in found["findings"] if one["verdict"] != "ok")
     gone = await cli("kassa", "check", kassa["id"], code=1)
     assert "connection" in gone.output
+
+
+async def test_wrong_credentials_are_replaced_and_what_waited_goes_out(database_url: str) -> None:
+    wrong, cli = CREDENTIALS.replace('"t"', '"wrong"'), Cli(KASSA_DATABASE_URL=database_url, **KEYS)
+    cli.environment["KASSA_EGRESS_ALLOW"] = "127.0.0.0/8"
+    async with serve(create_simulator(), **UVICORN_OPTIONS) as simulator:
+        await cli("merchant", "create", "Школа «Лингва»", "--inn", "7700000009")
+        connect = ["--name", "Site", "--provider", "digitalkassa", "--ffd", "1.2", "--taxation", "usn_income"]
+        connect += ["--place", "https://shop.example/", "--base-url", f"{simulator}/v2.1/", "--credentials", "-"]
+        connect += ["--vat", "none", "--payment-method", "full_prepayment", "--internet"]
+        refused = await cli("kassa", "create", *connect, stdin=wrong, code=1)
+        (kassa,) = await cli.json("kassa", "list")
+        assert "Enter them anew" in refused.output
+        assert "do not create it again" in refused.output
+        assert f"crm-kassa kassa update {kassa['id']} --credentials FILE" in refused.output
+
+        assert "Say what to change" in (await cli("kassa", "update", kassa["id"], code=2)).output
+        nobody = f"kas_{'0' * 32}"
+        assert "kassa list" in (await cli("kassa", "update", nobody, "--name", "A", code=1)).output
+        halves = json.dumps({"actor_id": "1"})
+        update = ["kassa", "update", kassa["id"], "--credentials", "-"]
+        assert "actor_token" in (await cli(*update, stdin=halves, code=1)).output
+        again = await cli(*update, stdin=wrong, code=1)
+        assert "actor_token is refused" in again.output
+        assert "What was given is stored" in again.output
+        told = await cli.json(*update, "--name", "Касса сайта", "--measure", "piece", stdin=CREDENTIALS)
+        assert (told["id"], told["name"], told["check"]["ok"]) == (kassa["id"], "Касса сайта", True)
+        assert told["defaults"] == {"vat": "none", "payment_method": "full_prepayment", "measure": "piece"}
+        elsewhere = await cli.json("kassa", "update", kassa["id"], "--place", "https://other.example/", code=1)
+        assert [one["name"] for one in elsewhere["check"]["lines"] if one["mark"] == "failed"] == ["place"]
+        assert (elsewhere["name"], elsewhere["taxation"]) == ("Касса сайта", ["usn_income"])
+
+
+async def test_receipts_that_waited_for_credentials_go_out_when_they_are_replaced(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with open_world(database_url, tmp_path) as world:
+        mine = world.runtime.settings
+        secrets = {name: getattr(mine, name) for name in ("secret_keys", "search_key", "key_pepper")}
+        shared = {f"KASSA_{name.upper()}": value.get_secret_value() for name, value in secrets.items() if value}
+        cli = Cli(KASSA_DATABASE_URL=database_url, KASSA_EGRESS_ALLOW="127.0.0.0/8", **shared)
+        update = ["kassa", "update", f"kas_{world.kassa_id.hex}", "--credentials", "-"]
+        await cli(*update, stdin=CREDENTIALS.replace('"t"', '"wrong"'), code=1)
+        event = await world.pay()
+        async with world.working():
+
+            async def paused() -> bool:
+                return [one["paused"] for one in await cli.json("kassa", "list")] == ["credentials_refused"]
+
+            await world.until(paused)
+            assert (await world.receipt(event)).status == "queued"
+            group = CREDENTIALS.replace("4321", "4322")
+            assert (await cli.json(*update, stdin=CREDENTIALS))["paused"] is None
+            await world.status(event, "fiscalized")
+            assert "group of registers cannot change" in (await cli(*update, stdin=group, code=1)).output
 
 
 async def test_a_register_of_a_source_is_shown_sent_and_sent_again(database_url: str, tmp_path: Path) -> None:
