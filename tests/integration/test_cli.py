@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from app.cli.root import app
 from app.domain.receipt import Customer
 from app.infra.crypto import SecretBox
+from app.infra.postgres import EmbeddedPostgres
 from app.keys import Keys, generate
 from app.runtime import open_runtime
 from app.services.rotate_secrets import SealedStore
@@ -437,6 +438,44 @@ async def test_doctor_says_what_is_missing_before_there_is_a_database() -> None:
     found = await Cli().json("doctor", "--data-dir", "fresh", code=1)
     assert found["findings"][0]["what"] == "database"
     assert "crm-kassa up" in found["findings"][0]["fix"]
+
+
+ADMINISTRATION = [
+    ["merchant", "create", "Школа", "--inn", "7700000009"],
+    ["merchant", "list"],
+    ["kassa", "list"],
+    ["kassa", "check", f"kas_{'0' * 32}"],
+    ["source", "list"],
+    ["source", "bitrix24", "register", "--email", "boss@example.org", "--vat-zero", "none"],
+    ["nomenclature", "export"],
+    ["key", "create", "--admin"],
+    ["key", "rotate-secrets"],
+    ["privacy", "erase", "--email", "anna@example.org"],
+    ["prune", "--dry-run"],
+    ["restored"],
+    ["migrate"],
+]
+
+
+@pytest.mark.parametrize("arguments", ADMINISTRATION, ids=" ".join)
+@pytest.mark.parametrize("folder", [None, "typo"])
+def test_a_command_in_a_wrong_folder_says_where_it_looked_and_makes_nothing(
+    arguments: list[str], folder: str | None, tmp_path: Path
+) -> None:
+    where = [] if folder is None else ["--data-dir", folder]
+    found = invoke([*arguments, *where], {}, stdin="https://portal.example/rest/1/made0up0code/\n")
+    assert found.exit_code == 2, found.output
+    doctor = json.loads(invoke(["doctor", "--json", *where], {}).stdout)["findings"][0]
+    assert f"there is none yet in {tmp_path / (folder or '.data')}" == doctor["detail"]
+    assert f"{doctor['detail']}. {doctor['fix']}" in found.output
+    assert all(word in doctor["fix"] for word in ("KASSA_DATABASE_URL", "--data-dir", "crm-kassa up"))
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_command_finds_the_stopped_installation_of_its_folder(tmp_path: Path) -> None:
+    async with EmbeddedPostgres(tmp_path / "mine", durable=False, shared_buffers="16MB"):
+        pass
+    assert "none yet" in (await Cli()("merchant", "list", "--data-dir", "mine")).output
 
 
 async def test_keys_that_are_not_those_of_the_data_are_found(database_url: str) -> None:
