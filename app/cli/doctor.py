@@ -18,7 +18,7 @@ from app.cli.configure import DataDir, for_administration
 from app.cli.errors import ending_of
 from app.cli.kassa import kassas_of_merchant
 from app.cli.loop import run
-from app.cli.place import Place, folder_is_new, join_place
+from app.cli.place import WHERE_ELSE, Place, join_place, no_database
 from app.cli.say import FAILED, OK, WARNING, as_json, examples, out
 from app.cli.source import sources_of_merchant
 from app.db import installation, migrate
@@ -83,9 +83,8 @@ def _tell(one: Finding) -> None:
 
 async def _examine(settings: Settings) -> list[Finding]:
     found = [_time_zones(), _public_url(settings), _egress(settings)]
-    if settings.database_url is None and folder_is_new(settings.data_dir):
-        fix = "Start crm-kassa up, or set KASSA_DATABASE_URL."
-        return [Finding("database", Verdict.FAILED, f"there is none yet in {settings.data_dir}", fix), *found]
+    if (missing := no_database(settings)) is not None:
+        return [Finding("database", Verdict.FAILED, missing, WHERE_ELSE), *found]
     try:
         async with join_place(settings) as place:
             return [*(await _database(settings, place)), *found]

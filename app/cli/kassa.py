@@ -9,9 +9,10 @@ from rich.markup import escape
 from app.cli.actor import ACTOR
 from app.cli.chosen import PAGE, AsJson, OfMerchant, id_of, json_from, kassa_of, merchant_of, merchants_of
 from app.cli.configure import DataDir, for_administration
+from app.cli.errors import Stop
 from app.cli.loop import run
 from app.cli.place import administration
-from app.cli.say import FAILED, OK, WARNING, as_json, examples, out, table
+from app.cli.say import FAILED, OK, WARNING, as_json, err, examples, out, table
 from app.infra.ids import public
 from app.runtime import Runtime
 from app.services.kassas import KassaView, NewKassa
@@ -24,11 +25,20 @@ CREATE_EXAMPLES = examples(
     "pass show kassa | crm-kassa kassa create … --credentials -",
 )
 LIST_EXAMPLES = examples("crm-kassa kassa list", "crm-kassa kassa list --merchant mer_… --json")
+UPDATE_EXAMPLES = examples(
+    "crm-kassa kassa update kas_0190… --credentials credentials.json",
+    "pass show kassa | crm-kassa kassa update kas_0190… --credentials -",
+    "crm-kassa kassa update kas_0190… --place https://shop.example/ --taxation usn_income",
+)
 CHECK_EXAMPLES = examples("crm-kassa kassa check kas_0190…", "crm-kassa kassa check kas_0190… --json")
 PAUSE_EXAMPLES = examples("crm-kassa kassa pause kas_0190…")
 RESUME_EXAMPLES = examples("crm-kassa kassa resume kas_0190…")
 
 KassaId = Annotated[str, typer.Argument(help="kas_… of crm-kassa kassa list.")]
+PaymentObject = Annotated[str | None, typer.Option(help="What is sold, such as service.")]
+Measure = Annotated[str | None, typer.Option(help="Unit of quantities, such as piece.")]
+ItemName = Annotated[str | None, typer.Option(help="Line of payments that name no goods.")]
+BaseUrl = Annotated[str | None, typer.Option(help="Another address of the provider's API.")]
 
 
 def create(
@@ -49,17 +59,21 @@ def create(
     payment_method: Annotated[
         str | None, typer.Option(help="What a payment is, such as full_prepayment.", show_default="asked")
     ] = None,
-    payment_object: Annotated[str | None, typer.Option(help="What is sold, such as service.")] = None,
-    measure: Annotated[str | None, typer.Option(help="Unit of quantities, such as piece.")] = None,
-    item_name: Annotated[str | None, typer.Option(help="Line of payments that name no goods.")] = None,
-    base_url: Annotated[str | None, typer.Option(help="Another address of the provider's API.")] = None,
+    payment_object: PaymentObject = None,
+    measure: Measure = None,
+    item_name: ItemName = None,
+    base_url: BaseUrl = None,
     test: Annotated[bool, typer.Option("--test", help="Takes test payments too.")] = False,
     branch: Annotated[str | None, typer.Option(help="This branch's receipts go through it: brn_….")] = None,
     merchant: OfMerchant = None,
     json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Connect a kassa, then try it. VAT, payment method and the Internet sign are never assumed."""
+    """Connect a kassa, then try it. VAT, payment method and the Internet sign are never assumed.
+
+    Exit code 1 when something is wrong. When it was the try that found it, the kassa is stored all the same: put it
+    right with crm-kassa kassa update.
+    """
     settings = for_administration(data_dir)
     defaults = {
         "vat": vat,
@@ -82,7 +96,8 @@ def create(
         test=test,
         branch_id=None if branch is None else id_of("brn", branch),
     )
-    _tell_check(run(_create(settings, merchant, new)), json)
+    view = run(_create(settings, merchant, new))
+    _tell_check(view, json, "The kassa is stored: do not create it again.")
 
 
 async def _create(settings: Settings, merchant: str | None, new: NewKassa) -> KassaView:
@@ -91,6 +106,71 @@ async def _create(settings: Settings, merchant: str | None, new: NewKassa) -> Ka
         made = await runtime.services.kassas.create(ACTOR, merchant_id, new)
         with out.status("Asking the provider …"):
             return await runtime.services.kassas.check(ACTOR, merchant_id, made.kassa.id)
+
+
+def update(
+    kassa_id: KassaId,
+    credentials: Annotated[
+        Path | None,
+        typer.Option(help="JSON file of the provider's credentials, all of them; - is standard input."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What people call it.")] = None,
+    base_url: BaseUrl = None,
+    ffd: Annotated[str | None, typer.Option(help="Format with which the register is registered.")] = None,
+    taxation: Annotated[
+        list[str] | None, typer.Option(help="Taxation systems, several times: these instead of those that are stored.")
+    ] = None,
+    place: Annotated[
+        str | None, typer.Option(help="Place of settlement, to the letter as the provider has it.")
+    ] = None,
+    timezone: Annotated[str | None, typer.Option(help="Where it sells.")] = None,
+    internet: Annotated[
+        bool | None, typer.Option("--internet/--in-person", help="Whether buyers pay over the Internet.")
+    ] = None,
+    vat: Annotated[str | None, typer.Option(help="VAT of lines that name none, such as none.")] = None,
+    payment_method: Annotated[str | None, typer.Option(help="What a payment is, such as full_prepayment.")] = None,
+    payment_object: PaymentObject = None,
+    measure: Measure = None,
+    item_name: ItemName = None,
+    json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Change what was told of a kassa, then try it as check does; what is left out stays as it is.
+
+    Exit code 1 when something is wrong. A check that finds nothing wrong resumes a kassa that was paused for its
+    account, and what waited goes out. Once it made receipts, address and group of registers stay.
+    """
+    settings = for_administration(data_dir)
+    defaults = {
+        "vat": vat,
+        "payment_method": payment_method,
+        "payment_object": payment_object,
+        "measure": measure,
+        "item_name": item_name,
+    }
+    wanted = {
+        "name": name,
+        "base_url": base_url,
+        "ffd": ffd,
+        "taxation": taxation or None,
+        "place": place,
+        "timezone": timezone,
+        "internet": internet,
+        "credentials": None if credentials is None else json_from(credentials, "--credentials"),
+        "defaults": {one: value for one, value in defaults.items() if value is not None} or None,
+    }
+    changes = {one: value for one, value in wanted.items() if value is not None}
+    if not changes:
+        raise Stop("Say what to change, such as --credentials FILE or --name.", 2)
+    _tell_check(run(_update(settings, kassa_id, changes)), json, "What was given is stored.")
+
+
+async def _update(settings: Settings, kassa_id: str, changes: dict[str, Any]) -> KassaView:
+    async with administration(settings) as runtime:
+        row = await kassa_of(runtime, kassa_id)
+        await runtime.services.kassas.change(ACTOR, row.merchant_id, row.id, changes)
+        with out.status("Asking the provider …"):
+            return await runtime.services.kassas.check(ACTOR, row.merchant_id, row.id)
 
 
 def listed(merchant: OfMerchant = None, json: AsJson = False, data_dir: DataDir = None) -> None:
@@ -173,7 +253,8 @@ async def _change(settings: Settings, kassa_id: str, status: str) -> KassaView:
         return await runtime.services.kassas.change(ACTOR, row.merchant_id, row.id, {"status": status})
 
 
-def _tell_check(view: KassaView, json: bool) -> None:
+def _tell_check(view: KassaView, json: bool, stored: str = "") -> None:
+    """The report of the last check. Exit code 1 when something is wrong, `stored` and what to run next."""
     report = view.kassa.check_report or {"ok": False, "lines": []}
     if json:
         as_json(_shown(view))
@@ -185,6 +266,11 @@ def _tell_check(view: KassaView, json: bool) -> None:
             told = escape(f"{line['name']}: {line['detail']}{fix}")
             out.print(f"{marks.get(line['mark'], FAILED)} {told}", soft_wrap=True)
     if not report["ok"]:
+        kassa_id = public("kas", view.kassa.id)
+        replace = f"What is entered wrong is replaced: crm-kassa kassa update {kassa_id} --credentials FILE"
+        err.print(f"{stored} {replace} (other options: --help).".lstrip(), soft_wrap=True)
+        if stored:
+            err.print(f"To try it again as it is: crm-kassa kassa check {kassa_id}", soft_wrap=True)
         raise typer.Exit(1)
 
 

@@ -23,6 +23,7 @@ from app.settings import Settings
 log = structlog.get_logger(__name__)
 
 NOTE = "running.json"
+WHERE_ELSE = "Set KASSA_DATABASE_URL, name its folder with --data-dir, or start crm-kassa up, which makes one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,12 @@ def leave_note(place: Place) -> None:
 
 @contextlib.asynccontextmanager
 async def join_place(settings: Settings) -> AsyncIterator[Place]:
-    """The database of this installation for one command, beside the running program or without it."""
+    """The database of this installation for one command, beside the running program or without it.
+
+    Nothing is made: SettingInvalid where there is no installation yet, as in a wrong folder.
+    """
+    if (missing := no_database(settings)) is not None:
+        raise SettingInvalid(f"The database: {missing}. {WHERE_ELSE}")
     async with contextlib.AsyncExitStack() as stack:
         try:
             yield await stack.enter_async_context(open_place(settings))
@@ -132,9 +138,11 @@ def direct_url(settings: Settings) -> str | None:
     return None if url is None else _checked(url.get_secret_value(), "KASSA_DATABASE_DIRECT_URL")
 
 
-def folder_is_new(data_dir: Path) -> bool:
-    """Whether no embedded database was ever made there."""
-    return not (data_dir / "pg").exists()
+def no_database(settings: Settings) -> str | None:
+    """Where was looked, when no embedded database was ever made there and no other one is named."""
+    if settings.database_url is not None or (settings.data_dir / "pg").exists():
+        return None
+    return f"there is none yet in {settings.data_dir.resolve()}"
 
 
 def _checked(url: str, name: str = "KASSA_DATABASE_URL") -> str:

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from app.cli.root import app
 from app.domain.receipt import Customer
 from app.infra.crypto import SecretBox
+from app.infra.postgres import EmbeddedPostgres
 from app.keys import Keys, generate
 from app.runtime import open_runtime
 from app.services.rotate_secrets import SealedStore
@@ -87,7 +88,7 @@ def test_all_commands_of_the_design_are_there() -> None:
     )
     assert {path[0] for path in ALL if path} == set(wanted.split())
     assert {("key", name) for name in ("generate", "create", "list", "revoke", "rotate-secrets")} <= set(ALL)
-    assert {("kassa", name) for name in ("create", "list", "check", "pause", "resume")} <= set(ALL)
+    assert {("kassa", name) for name in ("create", "list", "update", "check", "pause", "resume")} <= set(ALL)
 
 
 @pytest.mark.parametrize("path", ALL, ids=" ".join)
@@ -246,6 +247,61 @@ async def test_a_merchant_is_connected_from_the_command_line(database_url: str) 
     assert "connection" in gone.output
 
 
+async def test_wrong_credentials_are_replaced_and_what_waited_goes_out(database_url: str) -> None:
+    wrong, cli = CREDENTIALS.replace('"t"', '"wrong"'), Cli(KASSA_DATABASE_URL=database_url, **KEYS)
+    cli.environment["KASSA_EGRESS_ALLOW"] = "127.0.0.0/8"
+    async with serve(create_simulator(), **UVICORN_OPTIONS) as simulator:
+        await cli("merchant", "create", "Школа «Лингва»", "--inn", "7700000009")
+        connect = ["--name", "Site", "--provider", "digitalkassa", "--ffd", "1.2", "--taxation", "usn_income"]
+        connect += ["--place", "https://shop.example/", "--base-url", f"{simulator}/v2.1/", "--credentials", "-"]
+        connect += ["--vat", "none", "--payment-method", "full_prepayment", "--internet"]
+        refused = await cli("kassa", "create", *connect, stdin=wrong, code=1)
+        (kassa,) = await cli.json("kassa", "list")
+        assert "Enter them anew" in refused.output
+        assert "do not create it again" in refused.output
+        assert f"crm-kassa kassa update {kassa['id']} --credentials FILE" in refused.output
+
+        assert "Say what to change" in (await cli("kassa", "update", kassa["id"], code=2)).output
+        nobody = f"kas_{'0' * 32}"
+        assert "kassa list" in (await cli("kassa", "update", nobody, "--name", "A", code=1)).output
+        halves = json.dumps({"actor_id": "1"})
+        update = ["kassa", "update", kassa["id"], "--credentials", "-"]
+        assert "actor_token" in (await cli(*update, stdin=halves, code=1)).output
+        again = await cli(*update, stdin=wrong, code=1)
+        assert "actor_token is refused" in again.output
+        assert "What was given is stored" in again.output
+        told = await cli.json(*update, "--name", "Касса сайта", "--measure", "piece", stdin=CREDENTIALS)
+        assert (told["id"], told["name"], told["check"]["ok"]) == (kassa["id"], "Касса сайта", True)
+        assert told["defaults"] == {"vat": "none", "payment_method": "full_prepayment", "measure": "piece"}
+        elsewhere = await cli.json("kassa", "update", kassa["id"], "--place", "https://other.example/", code=1)
+        assert [one["name"] for one in elsewhere["check"]["lines"] if one["mark"] == "failed"] == ["place"]
+        assert (elsewhere["name"], elsewhere["taxation"]) == ("Касса сайта", ["usn_income"])
+
+
+async def test_receipts_that_waited_for_credentials_go_out_when_they_are_replaced(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with open_world(database_url, tmp_path) as world:
+        mine = world.runtime.settings
+        secrets = {name: getattr(mine, name) for name in ("secret_keys", "search_key", "key_pepper")}
+        shared = {f"KASSA_{name.upper()}": value.get_secret_value() for name, value in secrets.items() if value}
+        cli = Cli(KASSA_DATABASE_URL=database_url, KASSA_EGRESS_ALLOW="127.0.0.0/8", **shared)
+        update = ["kassa", "update", f"kas_{world.kassa_id.hex}", "--credentials", "-"]
+        await cli(*update, stdin=CREDENTIALS.replace('"t"', '"wrong"'), code=1)
+        event = await world.pay()
+        async with world.working():
+
+            async def paused() -> bool:
+                return [one["paused"] for one in await cli.json("kassa", "list")] == ["credentials_refused"]
+
+            await world.until(paused)
+            assert (await world.receipt(event)).status == "queued"
+            group = CREDENTIALS.replace("4321", "4322")
+            assert (await cli.json(*update, stdin=CREDENTIALS))["paused"] is None
+            await world.status(event, "fiscalized")
+            assert "group of registers cannot change" in (await cli(*update, stdin=group, code=1)).output
+
+
 async def test_a_register_of_a_source_is_shown_sent_and_sent_again(database_url: str, tmp_path: Path) -> None:
     cli = Cli(KASSA_DATABASE_URL=database_url, KASSA_EGRESS_ALLOW="127.0.0.0/8", **KEYS)
     await cli("merchant", "create", "Школа", "--inn", "7700000009")
@@ -382,6 +438,44 @@ async def test_doctor_says_what_is_missing_before_there_is_a_database() -> None:
     found = await Cli().json("doctor", "--data-dir", "fresh", code=1)
     assert found["findings"][0]["what"] == "database"
     assert "crm-kassa up" in found["findings"][0]["fix"]
+
+
+ADMINISTRATION = [
+    ["merchant", "create", "Школа", "--inn", "7700000009"],
+    ["merchant", "list"],
+    ["kassa", "list"],
+    ["kassa", "check", f"kas_{'0' * 32}"],
+    ["source", "list"],
+    ["source", "bitrix24", "register", "--email", "boss@example.org", "--vat-zero", "none"],
+    ["nomenclature", "export"],
+    ["key", "create", "--admin"],
+    ["key", "rotate-secrets"],
+    ["privacy", "erase", "--email", "anna@example.org"],
+    ["prune", "--dry-run"],
+    ["restored"],
+    ["migrate"],
+]
+
+
+@pytest.mark.parametrize("arguments", ADMINISTRATION, ids=" ".join)
+@pytest.mark.parametrize("folder", [None, "typo"])
+def test_a_command_in_a_wrong_folder_says_where_it_looked_and_makes_nothing(
+    arguments: list[str], folder: str | None, tmp_path: Path
+) -> None:
+    where = [] if folder is None else ["--data-dir", folder]
+    found = invoke([*arguments, *where], {}, stdin="https://portal.example/rest/1/made0up0code/\n")
+    assert found.exit_code == 2, found.output
+    doctor = json.loads(invoke(["doctor", "--json", *where], {}).stdout)["findings"][0]
+    assert f"there is none yet in {tmp_path / (folder or '.data')}" == doctor["detail"]
+    assert f"{doctor['detail']}. {doctor['fix']}" in found.output
+    assert all(word in doctor["fix"] for word in ("KASSA_DATABASE_URL", "--data-dir", "crm-kassa up"))
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_command_finds_the_stopped_installation_of_its_folder(tmp_path: Path) -> None:
+    async with EmbeddedPostgres(tmp_path / "mine", durable=False, shared_buffers="16MB"):
+        pass
+    assert "none yet" in (await Cli()("merchant", "list", "--data-dir", "mine")).output
 
 
 async def test_keys_that_are_not_those_of_the_data_are_found(database_url: str) -> None:
