@@ -353,21 +353,13 @@ class LookBack:
         else:
             seller = source if sold.row is None else settings.sources[sold.row.source_id]
             named, found = branch, settings.awaited(seller, branch, test=payload.test)
-        if found is None:
-            return Held(HeldReason.KASSA_MISSING, (KASSA_OFF,))
-        if found.id == sold.kassa_id:
+        if found is not None and found.id == sold.kassa_id:
             return found, branch, sold.receipt
-        if found.status == "active" and sold.receipt.taxation.code in found.taxation:
-            compiled = self._sales.plan_settings(settings, source, named, found)
-            receipt = replace(
-                sold.receipt,
-                place=compiled.place,
-                timezone=compiled.timezone,
-                internet=compiled.internet,
-                ffd=compiled.ffd,
-            )
-            return found, named, receipt
-        return Held(HeldReason.KASSA_MISSING, (KASSA_OFF,))
+        if found is None or found.status != "active" or sold.receipt.taxation.code not in found.taxation:
+            return Held(HeldReason.KASSA_MISSING, (KASSA_OFF,))
+        put = self._sales.plan_settings(settings, source, named, found)
+        receipt = replace(sold.receipt, place=put.place, timezone=put.timezone, internet=put.internet, ffd=put.ffd)
+        return found, named, receipt
 
     async def _named_rate(self, tx: Tx, sale: ReceiptRow | None) -> bool:
         """Whether the sale's source named the rate itself: then the settings' rate does not speak for its closing."""
