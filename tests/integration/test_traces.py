@@ -177,8 +177,8 @@ async def test_what_a_person_asks_for_begins_with_his_request(
         (root,) = [one for one in collector.spans if one.name == name]
         trace = UUID(root.trace)
         assert (root.parent, root.id) == ("", trace.hex[16:])
+        await until(world, lambda trace=trace: len(roots(collector.of(trace))) == 1)
         assert [one.parent for one in collector.named(trace, "intake")] == [root.id]
-        assert len(roots(collector.of(trace))) == 1
 
 
 async def test_money_that_was_reported_before_is_told_as_linked(world: World, collector: Collector) -> None:
