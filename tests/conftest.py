@@ -3,6 +3,7 @@
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -40,9 +41,22 @@ async def _make_template(server: EmbeddedPostgres) -> None:
 @pytest.fixture
 async def database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
     """URL of a fresh, migrated database that is dropped after the test."""
+    async with _database_like(postgres, TEMPLATE) as url:
+        yield url
+
+
+@pytest.fixture
+async def empty_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    """The same without a schema, for migrations."""
+    async with _database_like(postgres, "template1") as url:
+        yield url
+
+
+@asynccontextmanager
+async def _database_like(postgres: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
     name = f"t_{uuid4().hex}"
     admin = await asyncpg.connect(postgres.url)
-    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     try:
         yield Dsn.parse(postgres.url).with_database(name).asyncpg_dsn
     finally:

@@ -279,7 +279,6 @@ _IN_WORDS = {
 
 def _field_error(error: Mapping[str, Any]) -> dict[str, Any]:
     where, *path = error["loc"] or ("body",)
-    # A tag of a union is the caller's own text, and pydantic repeats it in the sentence.
     code = error["type"]
     text, ru = _IN_WORDS.get(code, (str(error["msg"]).removeprefix("Value error, "), None))
     told = {"detail": text, "code": code} | ({} if ru is None else {"detail_ru": ru})

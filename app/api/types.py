@@ -39,9 +39,7 @@ def _json_integer(value: Any) -> int:
 def _kopecks(value: Any) -> int:
     """To JSON Schema 199.00 is the integer 199: to whoever wrote it, it was roubles."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise PydanticCustomError(
-            "kopecks", "must be whole kopecks, a number without a point: 199.00 roubles are 19900"
-        )
+        raise PydanticCustomError("kopecks", "must be whole kopecks, a number without a point")
     return value
 
 

@@ -15,6 +15,7 @@ from app.cli.place import administration
 from app.cli.say import FAILED, OK, WARNING, as_json, err, examples, out, table
 from app.infra.ids import public
 from app.runtime import Runtime
+from app.services.defaults import given
 from app.services.kassas import KassaView, NewKassa
 from app.settings import Settings
 
@@ -75,13 +76,7 @@ def create(
     right with crm-kassa kassa update.
     """
     settings = for_administration(data_dir)
-    defaults = {
-        "vat": vat,
-        "payment_method": payment_method,
-        "payment_object": payment_object,
-        "measure": measure,
-        "item_name": item_name,
-    }
+    defaults = _defaults(vat, payment_method, payment_object, measure, item_name)
     new = NewKassa(
         name=name,
         provider=provider,
@@ -98,6 +93,21 @@ def create(
     )
     view = run(_create(settings, merchant, new))
     _tell_check(view, json, "The kassa is stored: do not create it again.")
+
+
+def _defaults(
+    vat: str | None, payment_method: str | None, payment_object: str | None, measure: str | None, item_name: str | None
+) -> dict[str, Any]:
+    """Those of the kassa's defaults that were told."""
+    return given(
+        {
+            "vat": vat,
+            "payment_method": payment_method,
+            "payment_object": payment_object,
+            "measure": measure,
+            "item_name": item_name,
+        }
+    )
 
 
 async def _create(settings: Settings, merchant: str | None, new: NewKassa) -> KassaView:
@@ -141,13 +151,7 @@ def update(
     account, and what waited goes out. Once it made receipts, address and group of registers stay.
     """
     settings = for_administration(data_dir)
-    defaults = {
-        "vat": vat,
-        "payment_method": payment_method,
-        "payment_object": payment_object,
-        "measure": measure,
-        "item_name": item_name,
-    }
+    defaults = _defaults(vat, payment_method, payment_object, measure, item_name)
     wanted = {
         "name": name,
         "base_url": base_url,
@@ -157,9 +161,9 @@ def update(
         "timezone": timezone,
         "internet": internet,
         "credentials": None if credentials is None else json_from(credentials, "--credentials"),
-        "defaults": {one: value for one, value in defaults.items() if value is not None} or None,
+        "defaults": defaults or None,
     }
-    changes = {one: value for one, value in wanted.items() if value is not None}
+    changes = given(wanted)
     if not changes:
         raise Stop("Say what to change, such as --credentials FILE or --name.", 2)
     _tell_check(run(_update(settings, kassa_id, changes)), json, "What was given is stored.")

@@ -45,10 +45,10 @@ class GroupCommitter(Generic[Row, Result]):
     """Batches rows into one statement over one connection borrowed from the engine.
 
     `write` gets a raw connection and a batch and returns one result per row, in order; it runs inside a transaction,
-    or, with `one_statement`, in autocommit, which saves two round trips. An error
-    that a row can cause (SQLSTATE 22, 23) sends the batch through again row by row, so that everybody gets only
-    their own error. A lost connection fails the whole batch with `CommitUnknown`. Beyond `max_waiting` callers hear
-    `Busy`. `note` hears of each batch that was stored: rows and seconds.
+    or, with `one_statement`, in autocommit, which saves two round trips. An error that a row can cause (SQLSTATE 22,
+    23) sends the batch through again row by row, so that everybody gets only their own error. A lost connection fails
+    the whole batch with `CommitUnknown`. Beyond `max_waiting` callers hear `Busy`. `note` hears of each batch that was
+    stored: rows and seconds.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ LOCK_WAIT = "200ms"
 """Behind a lock that is waited for, everybody waits: three foreign keys of a new table still stay below a second."""
 _MILD_LOCK_WAIT = "10s"
 """For locks that let a program read and write. Longer than the second after which a vacuum makes way for others."""
-_NOBODY = "nullif(current_setting('kassa.merchant', true), '')::uuid"
+_TENANT = "nullif(current_setting('kassa.merchant', true), '')::uuid"
 """The tenant of a transaction; an unset setting is NULL and therefore matches no row."""
 _ROWS = 1_000
 _FIRST = UUID(int=0)
@@ -58,7 +58,7 @@ def of_tenants(table: str) -> list[str]:
         f"GRANT SELECT ON {table} TO kassa_api",
         f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
         f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY",
-        f"CREATE POLICY tenant ON {table} TO kassa_api USING (merchant_id = {_NOBODY})",
+        f"CREATE POLICY tenant ON {table} TO kassa_api USING (merchant_id = {_TENANT})",
         f"CREATE POLICY pipeline ON {table} TO kassa_pipeline USING (true) WITH CHECK (true)",
     ]
 

@@ -67,9 +67,9 @@ class OtlpTracing(Tracing):
             id_generator=_EventIds(),
             shutdown_on_exit=False,
         )
-        exporter = OTLPSpanExporter(endpoint=url, headers=dict(headers))
+        self._exporter = OTLPSpanExporter(endpoint=url, headers=dict(headers))
         logging.getLogger(OTLPSpanExporter.__module__).addFilter(OnceAMinute())
-        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
         self._tracer = self._provider.get_tracer("crm-kassa", __version__)
 
     def span(
@@ -82,7 +82,7 @@ class OtlpTracing(Tracing):
         root: bool = False,
         started: int | None = None,
         links: Sequence[str] = (),
-    ) -> "_Told":
+    ) -> "_Traced":
         token = _root.set(trace if root else None)
         try:
             span = self._tracer.start_span(
@@ -95,7 +95,7 @@ class OtlpTracing(Tracing):
             )
         finally:
             _root.reset(token)
-        return _Told(self._tracer, span)
+        return _Traced(self._tracer, span)
 
     def entry(self, *, started: int | None = None, caller: str | None = None) -> Entry:
         return Entry(self, started, caller)
@@ -110,12 +110,15 @@ class OtlpTracing(Tracing):
                 loop.call_soon_threadsafe(done.set)
 
         threading.Thread(target=shut, name="traces-close", daemon=True).start()
-        with suppress(TimeoutError):
+        try:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await done.wait()
+        except TimeoutError:
+            # Without it the exporter's thread would go on trying for half a minute.
+            self._exporter.shutdown()  # type: ignore[no-untyped-call]  # of the SDK
 
 
-class _Told(Running):
+class _Traced(Running):
     """A span of the SDK, sampled or not."""
 
     __slots__ = ("_span", "_tracer")
@@ -137,11 +140,11 @@ class _Told(Running):
         self._span.set_attribute("error.type", code)
         self._span.set_status(Status(StatusCode.ERROR))
 
-    def child(self, name: str, values: Values, *, kind: Kind = Kind.INTERNAL, started: int | None = None) -> "_Told":
+    def child(self, name: str, values: Values, *, kind: Kind = Kind.INTERNAL, started: int | None = None) -> "_Traced":
         made = self._tracer.start_span(
             name, context=_within(self._span), kind=SpanKind[kind.name], attributes=values, start_time=started
         )
-        return _Told(self._tracer, made)
+        return _Traced(self._tracer, made)
 
     def end(self, at: int | None = None) -> None:
         self._span.end(at)

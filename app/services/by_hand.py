@@ -48,15 +48,15 @@ class ByHand:
         before = await self._intake.known(merchant_id, row.source_id, EventType.REFUND_SUCCEEDED, f"refund:{key}")
         if before is not None:
             return before
+        if row.operation != Operation.SELL.code or row.external_id is None:
+            raise Conflict("only a sale can be refunded")
+        if row.status in (Status.REJECTED.value, Status.CANCELLED.value, Status.HELD.value):
+            raise Conflict(
+                f"a receipt that is {row.status} cannot be refunded: it sold nothing",
+                current_state=row.status,
+                allowed_states=[],
+            )
         async with self._database.pipeline() as tx:
-            if row.operation != Operation.SELL.code or row.external_id is None:
-                raise Conflict("only a sale can be refunded")
-            if row.status in (Status.REJECTED.value, Status.CANCELLED.value, Status.HELD.value):
-                raise Conflict(
-                    f"a receipt that is {row.status} cannot be refunded: it sold nothing",
-                    current_state=row.status,
-                    allowed_states=[],
-                )
             # Not locked: many may ask at once, and what is left is judged when the refund is planned.
             chain = None if row.chain_id is None else await chains.by_id(tx, merchant_id, row.chain_id)
         if chain is not None and chain.source_id == chain.merchant_id:

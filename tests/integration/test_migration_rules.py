@@ -1,30 +1,12 @@
 """Every migration is safe to run beside a running program; the rules and their reasons are in the failure's text."""
 
-from collections.abc import AsyncIterator
-from uuid import uuid4
-
 import asyncpg
 import pytest
 from alembic.script import ScriptDirectory
 
 from app.db import migrate
-from app.infra.dsn import Dsn
-from app.infra.postgres import EmbeddedPostgres
 from tests.support import online_rules
 from tests.support.online_rules import Statement, recorded, refusals
-
-
-@pytest.fixture
-async def url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
-    """An empty database."""
-    name = f"rules_{uuid4().hex}"
-    admin = await asyncpg.connect(postgres.url)
-    await admin.execute(f"CREATE DATABASE {name}")
-    try:
-        yield Dsn.parse(postgres.url).with_database(name).asyncpg_dsn
-    finally:
-        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        await admin.close()
 
 
 async def tables(url: str) -> set[str]:
@@ -34,21 +16,21 @@ async def tables(url: str) -> set[str]:
     return {row["tablename"] for row in rows}
 
 
-async def test_every_migration_keeps_the_rules_up_and_down(url: str) -> None:
+async def test_every_migration_keeps_the_rules_up_and_down(empty_url: str) -> None:
     scripts = ScriptDirectory.from_config(migrate.config())
     revisions = [one.revision for one in reversed(list(scripts.walk_revisions()))]
     wrong, seen = [], 0
     for revision in revisions:
-        existing = await tables(url)
+        existing = await tables(empty_url)
         with recorded() as statements:
-            await migrate.upgrade(url, revision)
+            await migrate.upgrade(empty_url, revision)
         seen += len(statements)
         wrong += [f"{revision}, upgrade: {why}" for why in refusals(statements, existing)]
     # Below the first there is no program.
     for revision, before in zip(reversed(revisions[1:]), reversed(revisions[:-1]), strict=True):
-        existing = await tables(url)
+        existing = await tables(empty_url)
         with recorded() as statements:
-            await migrate.downgrade(url, before)
+            await migrate.downgrade(empty_url, before)
         wrong += [f"{revision}, downgrade: {why}" for why in refusals(statements, existing)]
     assert seen > 200, "the statements were not recorded"
     assert wrong == [], "\n" + "\n".join(wrong)

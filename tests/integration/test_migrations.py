@@ -9,27 +9,18 @@ from sqlalchemy.exc import DBAPIError
 
 from app.db import migrate
 from app.db.unit_of_work import Database
-from app.infra.dsn import Dsn
-from app.infra.postgres import EmbeddedPostgres
 
 
-async def test_up_down_up_leaves_nothing_behind(postgres: EmbeddedPostgres) -> None:
-    admin = await asyncpg.connect(postgres.url)
-    await admin.execute("CREATE DATABASE updown")
-    url = Dsn.parse(postgres.url).with_database("updown").asyncpg_dsn
-    try:
-        await migrate.upgrade(url)
-        assert await migrate.current(url) == migrate.head()
-        await migrate.downgrade(url, "base")
-        connection = await asyncpg.connect(url)
-        left = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-        await connection.close()
-        assert [row["tablename"] for row in left] == ["alembic_version"]
-        await migrate.upgrade(url)
-        await migrate.check(url)
-    finally:
-        await admin.execute("DROP DATABASE updown WITH (FORCE)")
-        await admin.close()
+async def test_up_down_up_leaves_nothing_behind(empty_url: str) -> None:
+    await migrate.upgrade(empty_url)
+    assert await migrate.current(empty_url) == migrate.head()
+    await migrate.downgrade(empty_url, "base")
+    connection = await asyncpg.connect(empty_url)
+    left = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    await connection.close()
+    assert [row["tablename"] for row in left] == ["alembic_version"]
+    await migrate.upgrade(empty_url)
+    await migrate.check(empty_url)
 
 
 async def test_ids_made_in_sql_are_uuid7_and_grow(database: Database) -> None:

@@ -9,15 +9,12 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
-from uuid import uuid4
 
 import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError
 
 from app.db import migrate
-from app.infra.dsn import Dsn
-from app.infra.postgres import EmbeddedPostgres
 from app.keys import generate
 from tests.support import old_code
 from tests.support.program import program
@@ -37,22 +34,9 @@ UNDER_WAY = "status IN ('held', 'queued', 'sending', 'accepted', 'unknown', 'nee
 
 
 @pytest.fixture
-async def url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
-    """An empty database."""
-    name = f"live_{uuid4().hex}"
-    admin = await asyncpg.connect(postgres.url)
-    await admin.execute(f"CREATE DATABASE {name}")
-    try:
-        yield Dsn.parse(postgres.url).with_database(name).asyncpg_dsn
-    finally:
-        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        await admin.close()
-
-
-@pytest.fixture
-async def sql(url: str) -> AsyncIterator[asyncpg.Connection]:
+async def sql(empty_url: str) -> AsyncIterator[asyncpg.Connection]:
     """A session beside those that are tested."""
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(empty_url)
     yield connection
     await connection.close()
 
@@ -90,33 +74,33 @@ async def check_history(sql: asyncpg.Connection, rows: int) -> None:
 
 
 async def test_the_running_program_waits_less_than_a_second_beside_100_000_rows(
-    url: str, sql: asyncpg.Connection
+    empty_url: str, sql: asyncpg.Connection
 ) -> None:
     """With the migrations as they were, each one transaction, 147 statements were ended here: 0004 kept receipts and
     events to itself for 13 s, 0006 for 17 s, 0008 for 23 s."""
-    await history(url, sql, ROWS)
-    async with old_code.at_work(url, ROWS) as old:
-        await migrate.upgrade(url)
+    await history(empty_url, sql, ROWS)
+    async with old_code.at_work(empty_url, ROWS) as old:
+        await migrate.upgrade(empty_url)
         after = old.done.copy()
         # On the new schema, too, until its processes are replaced.
         await old.does_more()
     assert old.ended == [], f"the longest wait: {old.longest:.2f} s for {old.longest_at}"
     assert old.longest < old_code.MOST_SECONDS
     assert min(after[name] for name in old_code.STATEMENTS) > 10, "it was not at work while the schema changed"
-    assert await migrate.current(url) == migrate.head()
+    assert await migrate.current(empty_url) == migrate.head()
     await check_history(sql, ROWS)
 
 
-async def test_a_table_in_use_is_tried_again_and_nobody_waits_behind(url: str, sql: asyncpg.Connection) -> None:
+async def test_a_table_in_use_is_tried_again_and_nobody_waits_behind(empty_url: str, sql: asyncpg.Connection) -> None:
     """A transaction that stays open over receipts stops the migration, and only the migration."""
-    await history(url, sql, FEW)
-    await migrate.upgrade(url, "0005")
+    await history(empty_url, sql, FEW)
+    await migrate.upgrade(empty_url, "0005")
     told: asyncio.Queue[str] = asyncio.Queue()
-    reader = await asyncpg.connect(url, server_settings={"application_name": "month's report"})
-    async with old_code.at_work(url, FEW, reports=False) as old, asyncio.TaskGroup() as tasks:
+    reader = await asyncpg.connect(empty_url, server_settings={"application_name": "month's report"})
+    async with old_code.at_work(empty_url, FEW, reports=False) as old, asyncio.TaskGroup() as tasks:
         await reader.execute("BEGIN")
         await reader.fetch("SELECT 1 FROM receipts LIMIT 1")
-        migration = tasks.create_task(migrate.upgrade(url, "0006", say=told.put_nowait))
+        migration = tasks.create_task(migrate.upgrade(empty_url, "0006", say=told.put_nowait))
         for _ in range(3):
             while "In use: ALTER TABLE receipts" not in (said := await asyncio.wait_for(told.get(), 60)):
                 assert not migration.done()
@@ -125,38 +109,38 @@ async def test_a_table_in_use_is_tried_again_and_nobody_waits_behind(url: str, s
         before = old.done["intake"]
         await old.does_more()
         assert old.done["intake"] > before
-        assert await migrate.current(url) == "0005"
+        assert await migrate.current(empty_url) == "0005"
         await reader.close()
         await migration
     assert old.ended == []
-    assert await migrate.current(url) == "0006"
+    assert await migrate.current(empty_url) == "0006"
 
 
 async def test_a_table_that_stays_in_use_ends_it_in_words(
-    url: str, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    empty_url: str, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await history(url, sql, FEW)
-    await migrate.upgrade(url, "0005")
+    await history(empty_url, sql, FEW)
+    await migrate.upgrade(empty_url, "0005")
     monkeypatch.setattr(migrate, "_PATIENCE_SECONDS", 0)
     async with sql.transaction():
         await sql.execute("LOCK TABLE receipts IN ACCESS SHARE MODE")
         with pytest.raises(migrate.Busy, match=r"In use: ALTER TABLE receipts .*run crm-kassa migrate again"):
-            await migrate.upgrade(url)
-    await migrate.upgrade(url)
-    await migrate.check(url)
+            await migrate.upgrade(empty_url)
+    await migrate.upgrade(empty_url)
+    await migrate.check(empty_url)
 
 
 async def test_an_index_waits_for_a_transaction_and_says_for_whose(
-    url: str, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    empty_url: str, sql: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await history(url, sql, FEW)
+    await history(empty_url, sql, FEW)
     monkeypatch.setattr(migrate, "_WATCH_SECONDS", 0.05)
     told: asyncio.Queue[str] = asyncio.Queue()
-    reader = await asyncpg.connect(url, server_settings={"application_name": "month's report"})
-    async with old_code.at_work(url, FEW, reports=False) as old, asyncio.TaskGroup() as tasks:
+    reader = await asyncpg.connect(empty_url, server_settings={"application_name": "month's report"})
+    async with old_code.at_work(empty_url, FEW, reports=False) as old, asyncio.TaskGroup() as tasks:
         await reader.execute("BEGIN")
         await reader.fetch("SELECT 1 FROM receipts LIMIT 1")
-        migration = tasks.create_task(migrate.upgrade(url, say=told.put_nowait))
+        migration = tasks.create_task(migrate.upgrade(empty_url, say=told.put_nowait))
         while "Waiting for the end of a transaction" not in (said := await asyncio.wait_for(told.get(), 60)):
             assert not migration.done()
         assert "month's report" in said
@@ -171,9 +155,9 @@ class Killed(Exception):
     """The migration died here."""
 
 
-async def test_killed_after_any_step_it_goes_on_when_it_is_run_again(url: str, sql: asyncpg.Connection) -> None:
+async def test_killed_after_any_step_it_goes_on_when_it_is_run_again(empty_url: str, sql: asyncpg.Connection) -> None:
     """After every single step of every revision its session is gone; the next one ends what it began."""
-    await history(url, sql, FEW)
+    await history(empty_url, sql, FEW)
     seen: set[tuple[str, int]] = set()
     said, passed = "", 0
 
@@ -193,24 +177,24 @@ async def test_killed_after_any_step_it_goes_on_when_it_is_run_again(url: str, s
     while deaths < 100:
         try:
             say("")
-            await migrate.upgrade(url, between_steps=between_steps, say=say)
+            await migrate.upgrade(empty_url, between_steps=between_steps, say=say)
             break
         except (Killed, DBAPIError):
             deaths += 1
             await until(sql, f"NOT EXISTS (SELECT FROM {MIGRATING})")
     assert 40 < deaths < 100
-    await migrate.check(url)
+    await migrate.check(empty_url)
     await check_history(sql, FEW)
 
 
 async def test_a_killed_process_leaves_a_build_and_the_next_one_builds_anew(
-    url: str, sql: asyncpg.Connection, tmp_path: Path
+    empty_url: str, sql: asyncpg.Connection, tmp_path: Path
 ) -> None:
     """kill -9 while an index is built: the server goes on building, and the next migration waits for that. When the
     server was ended, too, an index is left that is no index: it is made again."""
-    await history(url, sql, FEW)
-    settings = {"KASSA_DATABASE_URL": url, **KEYS}
-    writer = await asyncpg.connect(url)
+    await history(empty_url, sql, FEW)
+    settings = {"KASSA_DATABASE_URL": empty_url, **KEYS}
+    writer = await asyncpg.connect(empty_url)
     # A build waits for transactions that have written the table.
     await writer.execute("BEGIN")
     await writer.execute("UPDATE receipts SET total = total")
@@ -225,26 +209,26 @@ async def test_a_killed_process_leaves_a_build_and_the_next_one_builds_anew(
         assert not await sql.fetchval(f"SELECT indisvalid FROM {BUILT}")
         await writer.close()
         assert await second.end() == 0, second.said
-    await migrate.check(url)
+    await migrate.check(empty_url)
     assert await sql.fetchval("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == 0
 
 
-async def test_two_that_start_at_once_both_end_well(url: str, sql: asyncpg.Connection) -> None:
+async def test_two_that_start_at_once_both_end_well(empty_url: str, sql: asyncpg.Connection) -> None:
     """Neither keeps the other's index builds from ending."""
-    await history(url, sql, FEW)
+    await history(empty_url, sql, FEW)
     told: list[str] = []
-    await asyncio.gather(*(migrate.upgrade(url, say=told.append) for _ in range(3)))
+    await asyncio.gather(*(migrate.upgrade(empty_url, say=told.append) for _ in range(3)))
     assert told.count("Another migration runs on this database: waiting for its end.") == 2
     assert told.count("Building ix_receipts_prepaid …") == 1
-    await migrate.check(url)
+    await migrate.check(empty_url)
 
 
-async def test_an_older_schema_comes_back_beside_the_program_of_it(url: str, sql: asyncpg.Connection) -> None:
-    await history(url, sql, FEW)
-    await migrate.upgrade(url)
-    async with old_code.at_work(url, FEW) as old:
-        await migrate.downgrade(url, old_code.SCHEMA)
+async def test_an_older_schema_comes_back_beside_the_program_of_it(empty_url: str, sql: asyncpg.Connection) -> None:
+    await history(empty_url, sql, FEW)
+    await migrate.upgrade(empty_url)
+    async with old_code.at_work(empty_url, FEW) as old:
+        await migrate.downgrade(empty_url, old_code.SCHEMA)
         await old.does_more()
     assert old.ended == []
-    await migrate.upgrade(url)
-    await migrate.check(url)
+    await migrate.upgrade(empty_url)
+    await migrate.check(empty_url)

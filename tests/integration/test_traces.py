@@ -3,8 +3,9 @@
 import asyncio
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,17 @@ CALLER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits is given to the collector after a moment, not after five seconds."""
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+
+
+@pytest.fixture(autouse=True)
+def ended() -> Iterator[None]:
+    """No thread of an exporter outlives its test: it draws random numbers, which Hypothesis takes for a strategy's."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        if thread.name.startswith(("Otel", "traces-close")):
+            thread.join(15)
+            assert not thread.is_alive(), thread.name
 
 
 @pytest.fixture
