@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -14,7 +15,15 @@ from pathlib import Path
 
 import aiohttp
 
+from app.db.trouble import Refusal, busy
+
 ROOT = Path(__file__).parents[2]
+
+_FOUND_NO_DATABASE = re.compile(
+    rf"^Error: .*(?:does not answer|No such file|{'|'.join(re.escape(busy(one).detail) for one in Refusal)})",
+    re.MULTILINE,
+)
+_LAST_LINES = 12
 
 
 def free_port() -> int:
@@ -150,6 +159,16 @@ class Child:
         if not done:
             os.kill(self.pid, signal.SIGKILL)
             await self._death
+
+    def found_no_database(self) -> int:
+        """How often it was started while the database was away: it says so and ends, and is started again."""
+        return len(_FOUND_NO_DATABASE.findall(self._told()))
+
+    def last_words(self) -> str:
+        return "\n".join(self._told().splitlines()[-_LAST_LINES:])
+
+    def _told(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def freeze(self) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import os
-import re
 import subprocess
 import time
 import traceback
@@ -169,7 +168,7 @@ class Facts:
     ack_latencies: list[float] = field(default_factory=list)
     network: dict[str, dict[str, int]] = field(default_factory=dict)
     sink: dict[str, int] = field(default_factory=dict)
-    died: dict[str, int] = field(default_factory=dict)
+    died: dict[str, str] = field(default_factory=dict)
     started_without_database: int = 0
     secrets: list[str] = field(default_factory=list)
     postgres: str = ""
@@ -545,10 +544,10 @@ class Harness:
         facts.deviations = dict(clients.deviations + self._sink.deviations)
         facts.answers_checked = self._contract.checked
         for child in (*self._workers, self._api):
-            away = len(_AWAY_AT_START.findall(child.log.read_text(errors="replace")))
+            away = child.found_no_database()
             facts.started_without_database += away
             if child.ended_by_itself > away:
-                facts.died[child.name] = child.ended_by_itself - away
+                facts.died[child.name] = f"{child.ended_by_itself - away} times; its log ends: {child.last_words()}"
 
 
 def _commit() -> str:
@@ -567,9 +566,6 @@ def _commit() -> str:
 
 
 TOKEN = "canary-provider-token-7f3a91"
-
-_AWAY_AT_START = re.compile("^Error: .*(?:is not reachable|does not answer|No such file)", re.MULTILINE)
-"""A process that is started while the database is down says so and ends; its service manager starts it again."""
 
 _UNDER_WAY = "SELECT count(*) FROM receipts WHERE status IN ('queued', 'sending', 'accepted', 'unknown')"
 

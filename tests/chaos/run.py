@@ -70,7 +70,7 @@ def of_the_run(facts: Facts) -> list[Violation]:
     found = [Violation("H", "clients", f"gave up: {one}") for one in facts.gave_up]
     if not facts.drained:
         found.append(Violation("H", "queue", f"not empty after the quiet phase: {facts.left}"))
-    found += [Violation("H", name, f"ended by itself {times} times") for name, times in facts.died.items()]
+    found += [Violation("H", name, f"ended by itself {told}") for name, told in facts.died.items()]
     found += [Violation("H", "endpoints of the harness", f"{what} ({n}×)") for what, n in facts.broke.items()]
     found += [Violation("C", "contract", f"{what} ({times}×)") for what, times in facts.deviations.items()]
     return found
