@@ -91,6 +91,12 @@ def deadline(
     return Deadline(due, max(limit, occurred_at + GRACE, received_at + GRACE))
 
 
+def day_missed(found: Deadline, received_at: datetime, timezone: str) -> bool:
+    """Whether the day on which the receipt was due was over when the settlement was reported: an ordinary receipt then
+    bears another day than its settlement, and the law's cure is a correction (54-FZ, art. 4.3 p. 4)."""
+    return end_of_day(local_day(found.due_at, timezone), timezone) + GRACE < received_at
+
+
 def local_day(moment: datetime, timezone: str) -> date:
     """The day that a moment belongs to where the kassa stands (tag 1178 of a correction is this day)."""
     return moment.astimezone(_zone(timezone)).date()

@@ -124,6 +124,14 @@ REMARKS: dict[str, Remark] = {
         "Время платежа ещё не наступило: событие пришло раньше, чем указано в нём самом.",
         "Check the clock and the time zone of the source.",
     ),
+    "reported_late": Remark(
+        _WARNING,
+        1012,
+        "The payment is of {} and was reported after that day: its receipt bears the day on which it is printed.",
+        "Платёж от {} передан, когда его день уже прошёл: на чеке будет день печати, а не день расчёта.",
+        "Money of a past day that was taken without a receipt belongs in a correction: POST /v1/corrections/batches, "
+        "before it is reported as an event.",
+    ),
     "prepaid_elsewhere": Remark(
         _WARNING,
         1215,

@@ -4,7 +4,17 @@ from datetime import datetime
 from typing import Any
 
 from app.db.repos.settings import BranchRow, KassaRow, SourceRow
-from app.domain.deadline import Deadline, Limits, SettlementKind, Workdays, contact_until, deadline, first_alarm
+from app.domain.deadline import (
+    Deadline,
+    Limits,
+    SettlementKind,
+    Workdays,
+    contact_until,
+    day_missed,
+    deadline,
+    first_alarm,
+    local_day,
+)
 from app.domain.event import EventType, PaymentEvent
 
 _WHERE_NOTHING_IS_SAID = "Europe/Moscow"
@@ -27,16 +37,24 @@ class DeadlinePolicy:
         received_at: datetime,
     ) -> Deadline:
         """The deadline of a reported payment, refund or closing."""
-        zone = (branch and branch.timezone) or (kassa and kassa.timezone) or _WHERE_NOTHING_IS_SAID
         return deadline(
             kind_of(source, branch, kassa, event),
             event.occurred_at,
             received_at,
-            zone,
+            _zone(branch, kassa),
             self._works,
             delivered=event.delivered,
             limits=self._limits,
         )
+
+    def notes(
+        self, found: Deadline, branch: BranchRow | None, kassa: KassaRow | None, event: PaymentEvent, at: datetime
+    ) -> tuple[str, ...]:
+        """What its receipt should say of a payment that is told at `at`, after the day of its receipt was over."""
+        zone = _zone(branch, kassa)
+        if not day_missed(found, at, zone):
+            return ()
+        return (f"reported_late: #/occurred_at {local_day(event.occurred_at, zone):%d.%m.%Y}",)
 
     def times(self, found: Deadline, received_at: datetime) -> dict[str, Any]:
         """The members of a new receipt that the clock sets."""
@@ -48,6 +66,10 @@ class DeadlinePolicy:
             return None
         until = contact_until(found, received_at, self._limits)
         return until if until > received_at else None
+
+
+def _zone(branch: BranchRow | None, kassa: KassaRow | None) -> str:
+    return (branch and branch.timezone) or (kassa and kassa.timezone) or _WHERE_NOTHING_IS_SAID
 
 
 def kind_of(source: SourceRow, branch: BranchRow | None, kassa: KassaRow | None, event: PaymentEvent) -> SettlementKind:

@@ -119,6 +119,17 @@ async def test_a_receipt_that_is_not_there_is_told_of_step_by_step(world: World)
     assert (await world.timeline(row.id)).count("overdue") == 5
 
 
+async def test_a_payment_of_a_past_day_says_that_its_receipt_bears_another(world: World) -> None:
+    today, long_ago = await world.pay("p-1"), await world.pay("p-2", occurred_at=datetime(2024, 2, 29, 20, tzinfo=UTC))
+    assert (await world.receipt(today)).remarks is None
+    async with api(world) as http:
+        row = await world.receipt(long_ago)
+        (remark,) = (await http.get(f"/v1/receipts/rcpt_{row.id.hex}")).json()["remarks"]
+    assert (remark["code"], remark["severity"], remark["pointer"]) == ("reported_late", "warning", "#/occurred_at")
+    assert "29.02.2024" in remark["detail"]
+    assert "29.02.2024" in remark["detail_ru"]
+
+
 async def test_while_a_kassa_is_paused_its_one_alarm_speaks_for_all_until_the_limit(world: World) -> None:
     events = [await world.pay(f"p-{number}") for number in range(3)]
     kassa = (await world.receipt(events[0])).kassa_id

@@ -16,6 +16,7 @@ from app.domain.deadline import (
     Step,
     alarms_before,
     contact_until,
+    day_missed,
     deadline,
     end_of_day,
     first_alarm,
@@ -210,3 +211,30 @@ def test_a_contact_is_waited_for_half_of_the_time_and_a_quarter_of_an_hour_for_a
 def test_a_calendar_that_knows_no_working_day_is_refused() -> None:
     with pytest.raises(ValueError, match="no working day"):
         next_workday(date(2026, 1, 1), lambda day: False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "paid", "told", "missed"),
+    [
+        (SettlementKind.ONLINE, "2026-11-20T23:58", "2026-11-21T00:02", False),
+        (SettlementKind.ONLINE, "2026-11-20T23:58", "2026-11-21T01:00", True),
+        (SettlementKind.IN_PERSON, "2026-11-20T09:00", "2026-11-20T23:50", False),
+        (SettlementKind.IN_PERSON, "2023-11-20T09:00", "2026-11-20T09:00", True),
+        # Friday's transfer has until the end of Monday.
+        (SettlementKind.TRANSFER, "2026-11-20T09:00", "2026-11-23T23:50", False),
+        (SettlementKind.TRANSFER, "2026-11-20T09:00", "2026-11-24T01:01", True),
+        (SettlementKind.OFFSET, "2026-11-20T09:00", "2026-11-20T23:59", False),
+        (SettlementKind.OFFSET, "2026-11-20T09:00", "2026-11-22T00:00", True),
+    ],
+)
+def test_a_settlement_told_after_the_day_of_its_receipt_has_missed_it(
+    kind: SettlementKind, paid: str, told: str, missed: bool
+) -> None:
+    zone = "Europe/Moscow"
+    found = deadline(kind, at(paid), at(told), zone, WORKS)
+    assert day_missed(found, at(told), zone) is missed
+
+
+@given(kinds, moments, zones)
+def test_what_is_told_when_it_happens_has_missed_nothing(kind: SettlementKind, moment: datetime, zone: str) -> None:
+    assert not day_missed(deadline(kind, moment, moment, zone, WORKS), moment, zone)
