@@ -198,7 +198,7 @@ async def create_event(
     """The same event may be reported again and again: it is one receipt, for ever.
 
     The first report is answered 202, a repeat 200 with the present state, and the same identity with other content
-    409 with `existing_id`.
+    409 with `existing_id` and the names of the members that are not the same (`differs`).
     """
     status, headers, answer = await _accept(request.scope, request.body)
     return Response(answer, status, {name.decode(): value.decode() for name, value in headers}, "application/json")

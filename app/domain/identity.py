@@ -41,6 +41,25 @@ def fingerprint(event_json: Mapping[str, object]) -> bytes:
     return hashlib.sha256(_CANONICAL.encode(content).encode()).digest()
 
 
+def differing(first: Mapping[str, object], second: Mapping[str, object]) -> tuple[str, ...]:
+    """Which members of two events (outputs of `codec.event_to_json`) are not the same, named as a caller writes them.
+
+    `occurred_at` and `metadata` are no content, as in `fingerprint`. No value is told: it may be a buyer's.
+    """
+    mine, theirs = _members(first), _members(second)
+    names = dict.fromkeys([*mine, *theirs])
+    return tuple(dict.fromkeys(_CALLED.get(name, name) for name in names if mine.get(name) != theirs.get(name)))
+
+
+_CALLED = {"cashier_name": "cashier", "cashier_inn": "cashier"}
+
+
+def _members(event: Mapping[str, object]) -> dict[str, object]:
+    said = event.get("requisites")
+    spread = said if isinstance(said, Mapping) else {}
+    return {name: value for name, value in event.items() if name not in _NOT_CONTENT | {"requisites"}} | dict(spread)
+
+
 def _digest(*parts: str) -> str:
     encoded = b"".join(b"%d:%b," % (len(raw), raw) for raw in (part.encode() for part in parts))
     return hashlib.sha256(encoded).hexdigest()[:32]

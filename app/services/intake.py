@@ -20,7 +20,7 @@ from app.domain.codec import event_to_json
 from app.domain.deadline import Deadline
 from app.domain.errors import DuplicateEvent, Finding, Invalid, NotFound, TotalsMismatch
 from app.domain.event import EventStatus, EventType, PaymentEvent
-from app.domain.identity import fingerprint
+from app.domain.identity import differing, fingerprint
 from app.domain.lifecycle import MessageType, Status
 from app.domain.plan import Held, Missing, Plan, Planned, Refused
 from app.domain.receipt import Customer
@@ -188,8 +188,10 @@ class Intake:
             raise busy(lost.refusal, "repeat the same request, it is stored once") from lost
         if not accepted.fresh:
             entry().bring(accepted.event_id, fresh=False)
-            answer = _repeated(accepted.event_id, same_content=accepted.same_content)
-            return replace(answer, view=self._seen_again(accepted)) if isinstance(accepted, Repeat) else answer
+            if not accepted.same_content:
+                raise _contradiction(accepted.event_id, self._differing(accepted, body))
+            view = self._seen_again(accepted) if isinstance(accepted, Repeat) else None
+            return IntakeAnswer(accepted.event_id, fresh=False, view=view)
         traces.tell_intake(self._tracing, source, acceptance.event, rows, accepted, began, planned_at)
         if accepted.linked or accepted.clashes:
             # Told by the database, which compared it with what came first.
@@ -215,6 +217,12 @@ class Intake:
         async with self._database.pipeline() as tx:
             told = await events.keys_told_by(tx, merchant_id, event.type.value, numbered, source.id)
         return next((one for one in numbered if one not in told), numbered[-1])
+
+    def _differing(self, accepted: Accepted, body: dict[str, Any]) -> tuple[str, ...]:
+        first = accepted.event if isinstance(accepted, Repeat) else None
+        if first is None:
+            return ()
+        return differing(event_to_json(open_event(self.box, first.merchant_id, first.id, first.payload)), body)
 
     def _seen_again(self, repeat: Repeat) -> View | None:
         """What came first, as it is now; None where it takes more to tell: pruned, or another event has its money."""
@@ -247,7 +255,9 @@ class Intake:
             found = await events.identity(tx, merchant_id, source_id, event.type.value, event.external_id)
         if found is None:
             return None
-        return _repeated(found.event_id, same_content=found.content_hash == fingerprint(body))
+        if found.content_hash != fingerprint(body):
+            raise _contradiction(found.event_id)
+        return IntakeAnswer(found.event_id, fresh=False)
 
     def _acceptance(
         self,
@@ -401,13 +411,14 @@ class Intake:
         )
 
 
-def _repeated(event_id: UUID, *, same_content: bool) -> IntakeAnswer:
-    if not same_content:
-        raise DuplicateEvent(
-            "this id was already reported with other content; a different payment needs an id of its own",
-            existing_id=f"evt_{event_id.hex}",
-        )
-    return IntakeAnswer(event_id, fresh=False)
+def _contradiction(event_id: UUID, members: tuple[str, ...] = ()) -> DuplicateEvent:
+    """The same identity with other content; which members differ, where the first report can still be compared."""
+    what = f" (not the same: {', '.join(members)})" if members else ""
+    return DuplicateEvent(
+        f"this id was already reported with other content{what}; a different payment needs an id of its own",
+        existing_id=f"evt_{event_id.hex}",
+        **({"differs": list(members)} if members else {}),
+    )
 
 
 def lacking(missing: Missing) -> Finding:

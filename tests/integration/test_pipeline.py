@@ -43,7 +43,8 @@ async def test_the_same_payment_again_is_the_same_event(world: World) -> None:
         with pytest.raises(DuplicateEvent) as other:
             await world.pay("p-1", amount=1_00)
         await world.idle()
-    assert other.value.facts["existing_id"] == f"evt_{first.hex}"
+    assert other.value.facts == {"existing_id": f"evt_{first.hex}", "differs": ["amount", "items"]}
+    assert "amount, items" in other.value.detail
     assert len(await world.tape()) == 1
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.domain.codec import event_to_json
 from app.domain.event import EventType
-from app.domain.identity import fingerprint, provider_id, provider_id_for_key
+from app.domain.identity import differing, fingerprint, provider_id, provider_id_for_key
 
 Make = Callable[..., Any]
 PAID = EventType.PAYMENT_SUCCEEDED
@@ -72,3 +72,23 @@ def test_a_stored_event_keeps_its_fingerprint_over_upgrades(make_event: Make, ma
     """A new member of an event must be left out of the stored form while it has no value, or every old payment that is
     reported again would contradict itself."""
     assert fingerprint(event_to_json(make_event(make_line()))).hex() == GOLDEN_FINGERPRINT
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({}, ()),
+        ({"occurred_at": "2020-01-01T00:00:00Z", "metadata": {"a": 1}}, ()),
+        ({"amount": 1, "items": []}, ("amount", "items")),
+        ({"order_id": "7"}, ("order_id",)),
+        ({"requisites": {"cashier_name": "Ольга", "cashier_inn": "1", "place": "дом"}}, ("cashier", "place")),
+    ],
+)
+def test_what_differs_is_named_as_callers_write_it(
+    changes: dict[str, Any], named: tuple[str, ...], make_event: Make, make_line: Make
+) -> None:
+    event = event_to_json(make_event(make_line()))
+    other = {**event, **changes}
+    assert differing(event, other) == named
+    assert set(differing(other, event)) == set(named)
+    assert (fingerprint(event) == fingerprint(other)) is (not named)
