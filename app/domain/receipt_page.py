@@ -212,6 +212,9 @@ def _notice(status: Status, failure: Failure | None) -> Notice:
 def _buyer_notice(status: Status) -> Notice:
     if status is Status.CANCELLED:
         return Notice("Чек отменен", "Этот чек отменен продавцом и не был оформлен.")
+    if status in _STOPPED:
+        # Nothing moves by itself, so waiting is no advice; why, is told to the seller.
+        return Notice("Чек ещё не оформлен", "Он появится здесь, когда касса его пробьет. Нужен сейчас — спросите продавца.")
     return Notice("Чек ещё оформляется", "Обновите страницу позже: чек появится здесь, как только касса его пробьет.")
 
 

@@ -207,7 +207,7 @@ async def test_a_receipt_that_waits_says_so_to_both(shop: ReceiptShop) -> None:
         public = await anybody.get(shop.here(held["receipt_page_url"]))
         file = await anybody.get(shop.here(held["receipt_page_url"]) + "/pdf")
     assert public.status_code == 200
-    assert "Чек ещё оформляется" in public.text
+    assert "Чек ещё не оформлен" in public.text
     assert held["failure"]["message_ru"] not in public.text
     assert file.status_code == 404
 

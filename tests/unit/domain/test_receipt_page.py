@@ -175,10 +175,14 @@ def test_what_no_register_has_printed_never_passes_for_a_receipt(status: Status)
         assert not {"1041", "1040", "1077", "1012"} & {path for path, _ in values(page.parts())}
 
 
-def test_the_buyer_of_a_stopped_receipt_hears_only_that_it_is_being_made() -> None:
+def test_the_buyer_of_a_stopped_receipt_hears_only_that_it_is_not_there() -> None:
     page = buyer_page(LESSON, SELLER, Status.REJECTED)
     assert page.notice is not None
-    assert page.notice.title == "Чек ещё оформляется"
+    assert page.notice.title == "Чек ещё не оформлен"
+    assert "Обновите" not in page.notice.text
+    moving = buyer_page(LESSON, SELLER, Status.QUEUED).notice
+    assert moving is not None
+    assert moving.title == "Чек ещё оформляется"
     assert page.lines == ()
     seen = receipt_page(LESSON, SELLER, Status.REJECTED, failure=Failure("Отказ.", "Исправьте."))
     assert seen.notice is not None
