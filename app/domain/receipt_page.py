@@ -214,7 +214,8 @@ def _buyer_notice(status: Status) -> Notice:
         return Notice("Чек отменен", "Этот чек отменен продавцом и не был оформлен.")
     if status in _STOPPED:
         # Nothing moves by itself, so waiting is no advice; why, is told to the seller.
-        return Notice("Чек ещё не оформлен", "Он появится здесь, когда касса его пробьет. Нужен сейчас — спросите продавца.")
+        text = "Он появится здесь, когда касса его пробьет. Если чек нужен сейчас, спросите продавца."
+        return Notice("Чек ещё не оформлен", text)
     return Notice("Чек ещё оформляется", "Обновите страницу позже: чек появится здесь, как только касса его пробьет.")
 
 
