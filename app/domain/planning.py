@@ -54,6 +54,8 @@ __all__ = [
 ]
 
 _ITEM = re.compile(r"#/items/([0-9]+)")
+_GAPS = {"contact_missing": "customer", "place_missing": "place"}
+"""Rules that say of a draft what its gaps say already, and the gap's field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +209,11 @@ class _Draft:
         Sums are left aside: the lines stand here as they were told, before discounts.
         """
         told = {(each.rule, each.pointer) for each in self._refusals}
+        lacking = {one.field for one in self._missing}
         for each in findings(draft, self._today, self._settings.limits):
             found = self._repointed(each)
+            if _GAPS.get(each.rule) in lacking:
+                continue
             if each.rule not in OF_SUMS and (found.rule, found.pointer) not in told:
                 ours = self._rules.fault(found)
                 yield found if ours is None else ours.finding()

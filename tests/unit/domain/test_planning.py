@@ -350,6 +350,18 @@ def test_who_the_buyer_is_stays_with_the_receipt(
     assert only(plan_sale(make_event(make_line(), customer=buyer), make_settings(), today)).customer == buyer
 
 
+def test_a_gap_beside_a_mistake_is_told_once(
+    make_event: Make, make_line: Make, make_settings: Make, today: date
+) -> None:
+    event = make_event(make_line(payment_object="thing"), customer=Customer())
+    told = refused(plan_sale(event, make_settings(place=""), today))
+    assert told == [
+        ("unknown_value", "#/items/0/payment_object"),
+        ("missing_customer", "#/customer"),
+        ("missing_place", "#"),
+    ]
+
+
 def test_a_name_without_a_printable_sign(make_event: Make, make_line: Make, make_settings: Make, today: date) -> None:
     assert gaps(plan_sale(make_event(make_line(name="🎉")), make_settings(), today)) == [("name", "#/items/0/name")]
 
