@@ -35,14 +35,15 @@ class Child:
         self.pid = process.pid
         self._process = process
         self._log = log
+        self._one_at_a_time = asyncio.Lock()
 
     async def ask(self, command: Command, seconds: float = 600.0) -> Answer:
         """One command of a helper. RuntimeError with its last words when it ends instead of answering."""
         writer, reader = self._process.stdin, self._process.stdout
         if writer is None or reader is None:
             raise RuntimeError(f"{self.name} takes no commands")
-        writer.write(json.dumps(command).encode() + b"\n")
-        async with asyncio.timeout(seconds):
+        async with self._one_at_a_time, asyncio.timeout(seconds):
+            writer.write(json.dumps(command).encode() + b"\n")
             line = await reader.readline()
         if not line:
             raise RuntimeError(f"{self.name} ended:\n{self.last_words()}")

@@ -113,6 +113,7 @@ class Runner:
         if self._notifier.take_resumed():
             self._watermarks.reset()
         found = await self._lease(self._slots - len(self._running))
+        took = time.monotonic() - self._claimed_at
         self._cursor = found.cursor
         if found.now is not None:
             self._clock.sync(found.now)
@@ -120,7 +121,7 @@ class Runner:
             if found.contended and found.cursor == START:
                 await self._pause(_BREATH)
             return found.contended or found.cursor != START
-        self._watermarks.keep(found.watermarks)
+        self._watermarks.keep(found.watermarks, took)
         await self._failpoints.hit("worker.after_claim")
         try:
             loaded = await self._dispatch.load(found.jobs, self._kept)

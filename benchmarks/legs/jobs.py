@@ -44,7 +44,7 @@ class NoOps:
 
     async def run(self, figure: str, workers: list[Child], jobs: int) -> float:
         """Seconds until so many jobs were run by these workers, each exactly once."""
-        before = await self._done(workers)
+        before = await done(workers)
         await self._product.pause(*self._lanes)
         await self._product.run(ENQUEUE, int(JobKind.FISCALIZE), self._lanes, jobs)
         seconds = await self._product.drain(*self._lanes)
@@ -57,15 +57,17 @@ class NoOps:
         took = await self.run(figure, workers, PROBE)
         return max(PROBE, min(round(PROBE / took * seconds), most))
 
-    async def _done(self, workers: list[Child]) -> int:
-        return sum([(await worker.ask({"do": "done"}))["done"] for worker in workers])
-
     async def _settled(self, workers: list[Child], wanted: int) -> int:
         """The last tasks count themselves a moment after their row is gone."""
         for _ in range(100):
-            if (done := await self._done(workers)) >= wanted:
+            if (ran := await done(workers)) >= wanted:
                 break
-        return done
+        return ran
+
+
+async def done(workers: list[Child]) -> int:
+    """How many jobs these workers have run so far."""
+    return sum([(await worker.ask({"do": "done"}))["done"] for worker in workers])
 
 
 async def play(
