@@ -33,7 +33,7 @@ class Watermark:
 class Watermarks:
     """The watermarks of one worker, none older than `seconds`.
 
-    Behind some hundred thousand dead rows reading anew takes the most of a second (10k → 2k jobs/s measured): there it is
+    Behind some hundred thousand dead rows reading anew takes most of a second (10k → 2k jobs/s measured): there it is
     done as seldom as leaves it a twentieth of the time, and every 15 s at the latest.
     """
 
