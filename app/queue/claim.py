@@ -138,10 +138,12 @@ async def claim(
     provider_limit: int | None = None,
     provider_running: Mapping[str, int] | None = None,
     known: Sequence[Watermark] = (),
+    known_anew: Sequence[Watermark] = (),
 ) -> Claim:
     """Lease up to `limit` jobs. A worker holds at most `provider_limit` jobs of one provider, those it already runs
     (`provider_running`) included, so that a slow provider cannot fill it. `known` are watermarks of lanes behind
-    `cursor`, in order. The lease token is made from the database's time unless one is given.
+    `cursor`, in order, `known_anew` those of the first lanes, for a ring that ends and begins again. The lease token is
+    made from the database's time unless one is given.
 
     The connection is in a transaction (`Database.raw_transaction`): without one the lanes' locks end too early, and a
     lane would take more than its limit.
@@ -151,7 +153,7 @@ async def claim(
     await by_index(connection)
     seen = await _due(connection, cursor, max_lanes, known)
     if not seen and cursor != START:
-        seen, known = await _due(connection, START, max_lanes, ()), ()
+        seen, known = await _due(connection, START, max_lanes, known_anew), known_anew
     lanes = sorted((lane for lane in seen if lane["ours"]), key=_lane)
     contended = len(lanes) < len(seen)
     if not lanes:

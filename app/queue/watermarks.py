@@ -33,8 +33,8 @@ class Watermark:
 class Watermarks:
     """The watermarks of one worker, none older than `seconds`.
 
-    Behind some hundred thousand dead rows reading anew takes most of a second (10k → 2k jobs/s measured): there it is
-    done as seldom as leaves it a twentieth of the time, and every 15 s at the latest.
+    Behind some hundred thousand dead rows reading anew takes a good part of a second: there it is done as seldom as
+    leaves it a twentieth of the time, and every 15 s at the latest.
     """
 
     def __init__(self, seconds: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:

@@ -143,6 +143,7 @@ class Runner:
                 provider_limit=max(self._slots // 2, 1),
                 provider_running=self._providers,
                 known=self._watermarks.behind(self._cursor, _LANES_PER_CLAIM),
+                known_anew=self._watermarks.behind(START, _LANES_PER_CLAIM),
             )
 
     def _start(self, job: Job, loaded: Loaded) -> None:

@@ -58,6 +58,7 @@ class Claimer:
                 provider_limit=self.slots // 2,
                 provider_running=Counter(job.provider for job in self.held if job.provider),
                 known=self.watermarks.behind(self.cursor, 64),
+                known_anew=self.watermarks.behind(START, 64),
             )
         self.watermarks.keep(found.watermarks)
         self.cursor, self.claims = found.cursor, self.claims + 1
@@ -184,6 +185,30 @@ async def test_what_becomes_ready_below_a_watermark_is_served_when_it_is_forgott
     assert (await claimer.claim()).jobs == (), "it lies below the watermark"
     now[0] = 1.0
     assert [job.id for job in (await claimer.claim()).jobs] == [late]
+
+
+async def test_a_ring_that_begins_again_knows_its_watermarks(database: Database) -> None:
+    """A full claim stops at its lane, so of one deep lane every claim begins again: it would read all that is gone."""
+    (lane,) = await some_lanes(database, 1, cap=50, each=60)
+    claimer = Claimer(database, slots=40)
+    claimer.watermarks = Watermarks(3600.0)
+    assert len((await claimer.claim()).jobs) == 20
+    assert claimer.cursor == lane
+    await claimer.finish()
+    below = new_id()
+    await rows.scalar(
+        database,
+        "INSERT INTO jobs (id, kind, lane, ref, run_at)"
+        " VALUES (:id, 7, :lane, :id, kassa_now() - interval '1 hour') RETURNING id",
+        id=below,
+        lane=lane,
+    )
+    again = await claimer.claim()
+    assert len(again.jobs) == 20
+    assert below not in {job.id for job in again.jobs}
+    claimer.watermarks.reset()
+    await claimer.finish()
+    assert below in {job.id for job in (await claimer.claim()).jobs}
 
 
 async def test_what_is_given_back_or_retried_lies_above_the_watermark(database: Database) -> None:
