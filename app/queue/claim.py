@@ -86,7 +86,7 @@ lane AS MATERIALIZED (
   LIMIT $7
 )
 UPDATE jobs SET lease_token = $8, lease_until = t.now + $9 * interval '1 second', attempt = attempt + 1
-FROM picked, t WHERE jobs.id = picked.id
+FROM picked, t WHERE jobs.id = ANY (ARRAY[picked.id])
 RETURNING jobs.id, kind, lane, chain, ref, attempt, lease_until, run_at, picked.oldest
 """
 

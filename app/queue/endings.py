@@ -63,7 +63,7 @@ _OURS, _LOST = Ended(True), Ended(False)
 # By the job's id only: the planner, which sees few leases, would else look for each token among all jobs that share it.
 _FINISH = """
 DELETE FROM jobs j USING unnest($1::uuid[], $2::uuid[]) AS x(id, token)
-WHERE j.id = x.id AND j.lease_token IS NOT DISTINCT FROM x.token RETURNING j.id
+WHERE j.id = ANY (ARRAY[x.id]) AND j.lease_token IS NOT DISTINCT FROM x.token RETURNING j.id
 """
 
 # Rows of endpoints are locked first and in order, each is changed once whatever the batch holds for it.
@@ -75,12 +75,14 @@ WITH p AS MATERIALIZED (
   WHERE w.id IN (SELECT endpoint_id FROM p WHERE failed OR recovered) ORDER BY w.id FOR UPDATE
 ), ended AS (
   DELETE FROM jobs j USING p
-  WHERE j.id = p.job_id AND j.lease_token IS NOT DISTINCT FROM p.lease_token AND p.again_seconds IS NULL RETURNING p.*
+  WHERE j.id = ANY (ARRAY[p.job_id]) AND j.lease_token IS NOT DISTINCT FROM p.lease_token AND p.again_seconds IS NULL
+  RETURNING p.*
 ), again AS (
   UPDATE jobs j SET lease_token = NULL, lease_until = NULL, marked_at = NULL, attempt = p.attempt,
     run_at = kassa_now() + p.again_seconds * interval '1 second'
   FROM p
-  WHERE j.id = p.job_id AND j.lease_token IS NOT DISTINCT FROM p.lease_token AND p.again_seconds IS NOT NULL
+  WHERE j.id = ANY (ARRAY[p.job_id]) AND j.lease_token IS NOT DISTINCT FROM p.lease_token
+    AND p.again_seconds IS NOT NULL
   RETURNING p.*
 ), own AS MATERIALIZED (
   SELECT * FROM ended UNION ALL SELECT * FROM again

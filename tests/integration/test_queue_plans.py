@@ -1,0 +1,35 @@
+"""The queue's statements look jobs up one by one, also by a plan that was made while the table was empty."""
+
+import asyncpg
+import pytest
+
+from app.db.planner import by_index
+from app.queue import claim, endings
+from app.queue.jobs import JobKind
+
+FILLED = f"""
+INSERT INTO jobs (id, kind, lane, ref, run_at)
+SELECT kassa_uuid7(), {int(JobKind.FISCALIZE)}, gen_random_uuid(), gen_random_uuid(), kassa_now()
+FROM generate_series(1, 5000)
+"""
+
+
+@pytest.mark.parametrize("statement", [claim._JOBS, endings._FINISH, endings._POST], ids=["claim", "finish", "post"])
+async def test_a_plan_of_an_empty_table_reads_no_whole_index(statement: str, database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(FILLED)
+        await connection.execute("DELETE FROM jobs")
+        await connection.execute("VACUUM ANALYZE jobs")
+        async with connection.transaction():
+            await by_index(connection)
+            values = ", ".join("NULL" for _ in (await connection.prepare(statement)).get_parameters())
+            await connection.execute(f"PREPARE batch AS {statement}")
+            plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN EXECUTE batch ({values})"))
+    finally:
+        await connection.close()
+    assert "Index Cond: (id = ANY (ARRAY[" in plan, plan
+    lines = plan.splitlines()
+    for at, line in enumerate(lines):
+        if "on jobs" in line and "Scan" in line:
+            assert "Index Cond" in lines[at + 1], plan
