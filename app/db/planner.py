@@ -13,10 +13,10 @@ SELECT set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', '
 """
 
 
-# `jobs` is empty most of the time, and a plan made while it was reads the whole index for every batch: that costs as
-# little then as looking one id up. Written as ANY (ARRAY[…]) a join by id can be nothing but a look-up.
-
-
 async def by_index(connection: asyncpg.Connection) -> None:
-    """Until the transaction ends: nested loops over indexes, one plan for any values. For small batches only."""
+    """Until the transaction ends: nested loops over indexes, one plan for any values. For small batches only.
+
+    Write a join of `jobs` by id as `= ANY (ARRAY[…])`, which can be nothing but a look-up: that table is empty most of
+    the time, and a plan made then reads the whole index for every batch.
+    """
     await connection.fetchrow(_BY_INDEX)

@@ -211,10 +211,10 @@ class _Draft:
         told = {(each.rule, each.pointer) for each in self._refusals}
         lacking = {one.field for one in self._missing}
         for each in findings(draft, self._today, self._settings.limits):
-            found = self._repointed(each)
-            if _GAPS.get(each.rule) in lacking:
+            if each.rule in OF_SUMS or _GAPS.get(each.rule) in lacking:
                 continue
-            if each.rule not in OF_SUMS and (found.rule, found.pointer) not in told:
+            found = self._repointed(each)
+            if (found.rule, found.pointer) not in told:
                 ours = self._rules.fault(found)
                 yield found if ours is None else ours.finding()
         yield from (one.finding() for one in self._missing)

@@ -332,10 +332,11 @@ class Intake:
         waits = shape is None and source.fallback_contact is not None
         asked_until = self._deadlines.contact_until(due, at) if waits else None
         plan = self.sales.plan(settings, source, branch, kassa, event, shape, contact_until=asked_until, now=at)
-        # What a person makes by hand or corrects, bears the day that they chose.
+        # What a person makes by hand or corrects bears the day that they chose.
         if shape is not None or not isinstance(plan, Planned):
             return plan
-        return replace(plan, notes=(*plan.notes, *self._deadlines.notes(due, branch, kassa, event, at)))
+        notes = self._deadlines.notes(due, branch, kassa, event, at)
+        return replace(plan, notes=(*plan.notes, *notes)) if notes else plan
 
     def new_receipt(self, row: ReceiptRow, customer: Customer | None) -> NewReceipt:
         """A row as a statement takes it."""

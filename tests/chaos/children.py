@@ -19,8 +19,10 @@ from app.db.trouble import Refusal, busy
 
 ROOT = Path(__file__).parents[2]
 
+AWAY = (Refusal.AWAY, Refusal.STARTING)
+"""What a process may be refused while the harness keeps the database down."""
 _FOUND_NO_DATABASE = re.compile(
-    rf"^Error: .*(?:does not answer|No such file|{'|'.join(re.escape(busy(one).detail) for one in Refusal)})",
+    rf"^Error: .*(?:does not answer|No such file|{'|'.join(re.escape(busy(one).detail) for one in AWAY)})",
     re.MULTILINE,
 )
 _LAST_LINES = 12
