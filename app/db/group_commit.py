@@ -83,13 +83,17 @@ class GroupCommitter(Generic[Row, Result]):
         the connection broke. The row of a caller that is cancelled may be stored all the same; every statement given
         to a committer is therefore idempotent.
         """
+        return await self.put(row)
+
+    def put(self, row: Row) -> asyncio.Future[Result]:
+        """The same for whoever goes on meanwhile, or shields the future against being cancelled."""
         if self._closed or len(self._waiting) >= self._max_waiting:
             raise Busy("too much is waiting to be stored; repeat the same request in a second")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((row, future))
         if self._flusher is None:
             self._flusher = asyncio.create_task(self._flush(), name=f"group-commit-{self.name}")
-        return await future
+        return future
 
     async def close(self) -> None:
         """Refuse new rows, write what waits, give the connection back."""

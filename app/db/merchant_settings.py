@@ -1,17 +1,12 @@
 """All settings of one merchant, read at once on a raw connection."""
 
-import json
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import TypeVar, get_args
+from dataclasses import dataclass
 from uuid import UUID
 
 import asyncpg
 
-from app.db.records import names
+from app.db.records import names, reader
 from app.db.repos.settings import BranchRow, KassaRow, MerchantRow, SourceRow
-
-Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,29 +32,10 @@ async def of_merchant(connection: asyncpg.Connection, merchant_id: UUID) -> Sett
     )
 
 
-def _reader(kind: type[Row]) -> Callable[[asyncpg.Record], Row]:
-    """Makes rows of this kind from records in the order of its members; jsonb comes as text."""
-    # A dict, or one that may be missing.
-    documents = [
-        place
-        for place, member in enumerate(fields(kind))  # type: ignore[arg-type]
-        if any(getattr(part, "__origin__", None) is dict for part in (member.type, *get_args(member.type)))
-    ]
-
-    def read(record: asyncpg.Record) -> Row:
-        values = list(record)
-        for place in documents:
-            if isinstance(values[place], str):
-                values[place] = json.loads(values[place])
-        return kind(*values)
-
-    return read
-
-
-_merchant = _reader(MerchantRow)
-_kassa = _reader(KassaRow)
-_branch = _reader(BranchRow)
-_source = _reader(SourceRow)
+_merchant = reader(MerchantRow)
+_kassa = reader(KassaRow)
+_branch = reader(BranchRow)
+_source = reader(SourceRow)
 _MERCHANT = f"SELECT {names(MerchantRow)} FROM merchants WHERE id = $1"
 _KASSAS = f"SELECT {names(KassaRow)} FROM kassas WHERE merchant_id = $1 ORDER BY id"
 _BRANCHES = f"SELECT {names(BranchRow)} FROM branches WHERE merchant_id = $1 ORDER BY id"

@@ -1,16 +1,16 @@
 """Rows as typed values: what services hand to statements, and what statements hand back."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from datetime import datetime
-from operator import attrgetter
-from types import NoneType
-from typing import Any, get_args
+from types import NoneType, UnionType
+from typing import Any, NamedTuple, TypeVar, cast, get_args, get_origin
 from uuid import UUID
 
+from pydantic_core import from_json
 
-@dataclass(frozen=True, slots=True)
-class NewReceipt:
+
+class NewReceipt(NamedTuple):
     """A receipt as it is first stored; jsonb members are JSON text, `customer` is sealed."""
 
     id: UUID
@@ -48,8 +48,7 @@ class NewReceipt:
     nomenclature: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NewMessage:
+class NewMessage(NamedTuple):
     """A message about a receipt with its frozen body."""
 
     id: UUID
@@ -61,8 +60,7 @@ class NewMessage:
     created_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
+class NewEvent(NamedTuple):
     """An event as intake accepts it. `chain_payment_id` names its chain, `sold` what it adds to it (kopecks).
 
     `claims_key`: its settlement key stands for a receipt, made here or by the source itself. `links_own`: its source
@@ -128,15 +126,20 @@ class TimelineEntry:
     data: dict[str, Any] = field(default_factory=dict)
 
 
-def columns(kind: type, rows: Iterable[Any]) -> list[list[Any]]:
-    """Rows of a dataclass turned into one array per member, in the order of its declaration."""
-    names = [f.name for f in fields(kind)]
-    return [list(column) for column in zip(*map(attrgetter(*names), rows), strict=True)] or [[] for _ in names]
+Kind = type[NamedTuple]
+"""A kind of rows: named tuples, made of a record's values as they stand, a batch of which turns into arrays."""
+
+Row = TypeVar("Row", bound=tuple[Any, ...])
 
 
-def names(kind: type) -> str:
-    """Member names of a dataclass as an SQL column list."""
-    return ", ".join(f.name for f in fields(kind))
+def columns(kind: Kind, rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Rows turned into one array per member, in the order of its declaration."""
+    return list(zip(*rows, strict=True)) or [()] * len(kind._fields)
+
+
+def names(kind: Kind) -> str:
+    """Member names as an SQL column list."""
+    return ", ".join(kind._fields)
 
 
 _SQL_TYPES: dict[Any, str] = {
@@ -150,10 +153,36 @@ _SQL_TYPES: dict[Any, str] = {
 }
 
 
-def unnest(kind: type, first: int) -> str:
-    """`unnest($n::uuid[], …) AS x(id, …)` for the members of a dataclass, parameters counted from `first`."""
+def unnest(kind: Kind, first: int) -> str:
+    """`unnest($n::uuid[], …)` for the members of a kind of rows, parameters counted from `first`."""
     arrays = []
-    for offset, member in enumerate(fields(kind)):
-        kinds = [kind for kind in (get_args(member.type) or (member.type,)) if kind is not NoneType]
+    for offset, member in enumerate(kind.__annotations__.values()):
+        kinds = [kind for kind in _parts(member) if kind is not NoneType]
         arrays.append(f"${first + offset}::{_SQL_TYPES[kinds[0]]}[]")
     return f"unnest({', '.join(arrays)})"
+
+
+def _parts(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+
+
+def json_members(kind: Kind) -> tuple[bool, ...]:
+    """Which members are jsonb: objects, or null."""
+    return tuple(any(get_origin(part) is dict for part in _parts(member)) for member in kind.__annotations__.values())
+
+
+def reader(kind: type[Row]) -> Callable[[Iterable[Any]], Row]:
+    """Makes rows of this kind from values in the order of its members.
+
+    The engine's own connections decode JSON themselves; behind a pooler, and where it is cast, it comes as text.
+    """
+    documents = [place for place, is_json in enumerate(json_members(cast(Kind, kind))) if is_json]
+
+    def read(record: Iterable[Any]) -> Row:
+        values = list(record)
+        for place in documents:
+            if isinstance(values[place], str):
+                values[place] = from_json(values[place])
+        return kind(*values)
+
+    return read

@@ -43,10 +43,11 @@ def receipt_to_json(receipt: Receipt) -> Json:
     return _written(Receipt, receipt, sparse=True)
 
 
-def receipt_from_json(stored: Mapping[str, Any]) -> Receipt:
-    """ValueError, naming the member, when it is not what `receipt_to_json` writes."""
-    receipt: Receipt = _decoder(Receipt)(dict(stored), "receipt")
-    return receipt
+def receipt_from_json(stored: Mapping[str, Any], customer: Customer | None = None) -> Receipt:
+    """ValueError, naming the member, when it is not what `receipt_to_json` writes. `customer`: who is kept apart."""
+    whole = dict(stored) if customer is None else {**stored, "customer": {}}
+    members = _members_decoder(Receipt)(whole, "receipt")
+    return Receipt(**members) if customer is None else Receipt(**{**members, "customer": customer})
 
 
 def customer_to_json(customer: Customer) -> Json:
@@ -128,7 +129,16 @@ def filled_from_json(stored: Mapping[str, Any]) -> Filled:
 
 
 Encode = Callable[[Any], Any]
-Decode = Callable[[Any, str], Any]
+Where = Any
+"""A name, or the place of what holds it and a name or a number in it: only an error spells it out."""
+Decode = Callable[[Any, Where], Any]
+
+
+def _said(where: Where) -> str:
+    if isinstance(where, str):
+        return where
+    holder, name = where
+    return f"{_said(holder)}[{name}]" if isinstance(name, int) else f"{_said(holder)}.{name}"
 
 
 def _written(kind: type, value: object, *, sparse: bool) -> Json:
@@ -213,21 +223,30 @@ def _decoder(kind: Any) -> Decode:
         return _enum_decoder(kind)
     if get_origin(kind) is dict:
         return lambda value, where: dict(_typed(dict, value, where))
-    return lambda value, where: _typed(kind, value, where)
+    return partial(_typed, kind)
 
 
 def _object_decoder(kind: Any) -> Decode:
+    read = _members_decoder(kind)
+    return lambda value, where: kind(**read(value, where))
+
+
+@cache
+def _members_decoder(kind: Any) -> Decode:
+    """The members of an object that is about to be made."""
     hints = _hints(kind)
     members = {name: _decoder(hint) for name, hint in hints.items()}
-    required = {field.name for field in fields(kind) if _required(field, hints[field.name])}
+    known = frozenset(members)
+    required = frozenset(field.name for field in fields(kind) if _required(field, hints[field.name]))
 
-    def decode(value: Any, where: str) -> Any:
+    def decode(value: Any, where: Where) -> Any:
         stored = _typed(dict, value, where)
-        if unknown := sorted(stored.keys() - members.keys()):
-            raise ValueError(f"{where} has a member that this version does not know: {unknown[0]}")
-        if absent := sorted(required - stored.keys()):
-            raise ValueError(f"{where} lacks {absent[0]}")
-        return kind(**{name: members[name](each, f"{where}.{name}") for name, each in stored.items()})
+        if not stored.keys() <= known:
+            unknown = sorted(stored.keys() - known)
+            raise ValueError(f"{_said(where)} has a member that this version does not know: {unknown[0]}")
+        if not required <= stored.keys():
+            raise ValueError(f"{_said(where)} lacks {min(required - stored.keys())}")
+        return {name: members[name](each, (where, name)) for name, each in stored.items()}
 
     return decode
 
@@ -236,11 +255,11 @@ def _list_decoder(arguments: tuple[Any, ...]) -> Decode:
     part = _decoder(arguments[0])
     length = None if arguments[-1] is Ellipsis else len(arguments)
 
-    def decode(value: Any, where: str) -> Any:
+    def decode(value: Any, where: Where) -> Any:
         stored = _typed(list, value, where)
         if length is not None and len(stored) != length:
-            raise ValueError(f"{where} must have {length} parts")
-        return tuple(part(each, f"{where}[{index}]") for index, each in enumerate(stored))
+            raise ValueError(f"{_said(where)} must have {length} parts")
+        return tuple(part(each, (where, index)) for index, each in enumerate(stored))
 
     return decode
 
@@ -248,11 +267,11 @@ def _list_decoder(arguments: tuple[Any, ...]) -> Decode:
 def _enum_decoder(kind: type[Enum]) -> Decode:
     by_name = {member.code if isinstance(member, FfdEnum) else member.value: member for member in kind}
 
-    def decode(value: Any, where: str) -> Any:
+    def decode(value: Any, where: Where) -> Any:
         try:
             return by_name[_typed(str, value, where)]
         except KeyError:
-            raise ValueError(f"{where} is not one of: {', '.join(by_name)}") from None
+            raise ValueError(f"{_said(where)} is not one of: {', '.join(by_name)}") from None
 
     return decode
 
@@ -263,34 +282,34 @@ def _write_time(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _read_time(value: Any, where: str) -> datetime:
+def _read_time(value: Any, where: Where) -> datetime:
     moment = _parse(datetime.fromisoformat, _typed(str, value, where), where)
     if moment.tzinfo is None:
-        raise ValueError(f"{where} lacks its time zone")
+        raise ValueError(f"{_said(where)} lacks its time zone")
     return moment.astimezone(UTC)
 
 
-def _read_decimal(value: Any, where: str) -> Decimal:
+def _read_decimal(value: Any, where: Where) -> Decimal:
     try:
         number = Decimal(_typed(str, value, where))
     except InvalidOperation:
-        raise ValueError(f"{where} is not a decimal number") from None
+        raise ValueError(f"{_said(where)} is not a decimal number") from None
     if not number.is_finite():
-        raise ValueError(f"{where} is not a decimal number")
+        raise ValueError(f"{_said(where)} is not a decimal number")
     return number
 
 
-def _parse(read: Callable[[str], T], text: str, where: str) -> T:
+def _parse(read: Callable[[str], T], text: str, where: Where) -> T:
     try:
         return read(text)
     except ValueError:
-        raise ValueError(f"{where} is not a date or time") from None
+        raise ValueError(f"{_said(where)} is not a date or time") from None
 
 
-def _typed(kind: type[T], value: Any, where: str) -> T:
+def _typed(kind: type[T], value: Any, where: Where) -> T:
     """The value itself if JSON gave exactly this type; True is no number here."""
     if type(value) is not kind:
-        raise ValueError(f"{where} must be {kind.__name__}, not {type(value).__name__}")
+        raise ValueError(f"{_said(where)} must be {kind.__name__}, not {type(value).__name__}")
     return value
 
 

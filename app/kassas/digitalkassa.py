@@ -39,7 +39,7 @@ from app.domain.outcome import (
 )
 from app.domain.receipt import Agent, FiscalData, Item, MarkingCode, Receipt
 from app.domain.text import fit
-from app.infra.http import NotSent
+from app.infra.http import NotSent, basic_auth
 from app.ports.inbound import InboundRequest
 from app.ports.kassa import Capabilities, CheckLine, CheckReport, DriverContext, Mark
 
@@ -581,16 +581,18 @@ class DigitalkassaDriver:
 async def _send(
     method: str, path: str, context: DriverContext, extensions: dict[str, Any], content: bytes | None = None
 ) -> httpx.Response:
-    headers = {"Accept": "application/json"}
+    actor: Credentials = context.credentials
+    headers = {
+        "Accept": "application/json",
+        "Authorization": basic_auth(actor.actor_id, actor.actor_token.get_secret_value()),
+    }
     if content is not None:
         headers["Content-Type"] = "application/json; charset=utf-8"
-    actor: Credentials = context.credentials
     return await context.http.request(
         method,
         f"{context.base_url.rstrip('/')}/{path}",
         content=content,
         headers=headers,
-        auth=httpx.BasicAuth(actor.actor_id, actor.actor_token.get_secret_value()),
         extensions=extensions,
     )
 

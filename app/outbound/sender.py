@@ -13,7 +13,7 @@ from typing import Final, cast
 import httpx
 
 from app import __version__
-from app.infra.http import Client, MaybeSent, NotSent, Transport
+from app.infra.http import Client, MaybeSent, NotSent, Target, Transport
 from app.outbound.signing import sign
 
 HEAD_BYTES: Final = 1024
@@ -100,9 +100,9 @@ async def send(
     direct = http.direct if isinstance(http, Client) else None
     try:
         if direct is None:
-            answer = await _post(http, _url(url), headers, body, timeout)
+            answer = await _post(http, httpx.URL(url), headers, body, timeout)
         else:
-            answer = await _post_directly(direct, _url(url), headers, body, timeout)
+            answer = await _post_directly(direct, _target(url), headers, body, timeout)
     except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
         return Retry(None, _why(error, timeout), None, "", time.monotonic() - started)
     return _judge(answer, time.monotonic() - started, now)
@@ -118,12 +118,12 @@ class _Answer:
 
 
 async def _post_directly(
-    transport: Transport, url: httpx.URL, headers: list[tuple[bytes, bytes]], body: bytes, timeout: float
+    transport: Transport, target: Target, headers: list[tuple[bytes, bytes]], body: bytes, timeout: float
 ) -> _Answer:
     """Over our own transport, which reads an answer whole, within its limit, and bounds the time itself."""
     connect = min(timeout, _CONNECT_SECONDS)
-    headers = [(b"host", url.netloc), *headers]
-    answer = await transport.exchange("POST", url, headers, body, deadline=timeout, connect=connect)
+    headers = [(b"host", target.authority), *headers]
+    answer = await transport.exchange("POST", target, headers, body, deadline=timeout, connect=connect)
     return _Answer(answer.status, answer.header(b"retry-after") or "", answer.body[:HEAD_BYTES])
 
 
@@ -154,9 +154,9 @@ async def _post(
 
 
 @lru_cache(maxsize=1024)
-def _url(url: str) -> httpx.URL:
+def _target(url: str) -> Target:
     """An endpoint's address, read once and not for each message."""
-    return httpx.URL(url)
+    return Target.of(httpx.URL(url))
 
 
 def _judge(answer: _Answer, seconds: float, now: datetime) -> SendResult:

@@ -1,16 +1,24 @@
 """T1: identity, event, planned receipts, their jobs and messages, in one statement for a whole batch."""
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import Field, dataclass, fields, replace
-from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import asyncpg
 
-from app.db.records import Acceptance, Accepted, NewEvent, NewMessage, NewReceipt, columns, names, unnest
+from app.db.records import (
+    Acceptance,
+    Accepted,
+    NewEvent,
+    NewMessage,
+    NewReceipt,
+    columns,
+    json_members,
+    names,
+    reader,
+    unnest,
+)
 from app.db.repos.events import EventRow
 from app.db.repos.receipts import ReceiptRow
 from app.queue.jobs import CHANNEL, JobKind
@@ -19,11 +27,11 @@ from app.queue.reports import INTO, JOBS, TOLD_OF
 CLASH = "settlement_conflict"
 """Why an event waits whose settlement key another one has, with another amount or from the same source."""
 
-_E = len(fields(NewEvent))
-_R = len(fields(NewReceipt))
+_E = len(NewEvent._fields)
+_R = len(NewReceipt._fields)
 _RECEIPT_COLUMNS = names(NewReceipt)
-_FROM_R = ", ".join(f"r.{f.name}" for f in fields(NewReceipt) if f.name != "chain_id")
-_INTO_R = ", ".join(f.name for f in fields(NewReceipt) if f.name != "chain_id")
+_FROM_R = ", ".join(f"r.{name}" for name in NewReceipt._fields if name != "chain_id")
+_INTO_R = ", ".join(name for name in NewReceipt._fields if name != "chain_id")
 
 # Two sources, one amount. A source's own second report under one key is a second payment, unless it speaks for others.
 _SAME_MONEY = """
@@ -163,18 +171,9 @@ SELECT p.id, p.stands = 'linked' AS linked, p.clashes, (SELECT pg_notify('{CHANN
 """
 
 
-def _is_json(member: Field[Any]) -> bool:
-    parts = get_args(member.type) if isinstance(member.type, UnionType) else (member.type,)
-    return any(get_origin(part) is dict for part in parts)
-
-
-_JSON: dict[type, tuple[bool, ...]] = {kind: tuple(map(_is_json, fields(kind))) for kind in (EventRow, ReceiptRow)}
-"""Which members of a row are jsonb: text until it is read."""
-
-
-def _read(alias: str, kind: type) -> str:
-    members = zip(fields(kind), _JSON[kind], strict=True)
-    return ", ".join(f"{alias}.{f.name}{'::text' if is_json else ''}" for f, is_json in members)
+def _read(alias: str, kind: type[EventRow | ReceiptRow]) -> str:
+    members = zip(kind._fields, json_members(kind), strict=True)
+    return ", ".join(f"{alias}.{name}{'::text' if is_json else ''}" for name, is_json in members)
 
 
 _KNOWN = f"""
@@ -190,7 +189,7 @@ JOIN receipts r ON r.event_id = q.event_id AND r.merchant_id = q.merchant_id
 ORDER BY r.event_id, r.number
 """
 
-Row = TypeVar("Row", EventRow, ReceiptRow)
+_event, _receipt = reader(EventRow), reader(ReceiptRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +247,7 @@ async def _known(
     found = await connection.fetch(_KNOWN, *zip(*map(_identity, events), strict=True))
     made: dict[UUID, list[ReceiptRow]] = defaultdict(list)
     for row in await connection.fetch(_MADE, [r["merchant_id"] for r in found], [r["event_id"] for r in found]):
-        receipt = _row(ReceiptRow, row)
+        receipt = _receipt(row)
         if receipt.event_id is not None:
             made[receipt.event_id].append(receipt)
     return {
@@ -257,21 +256,12 @@ async def _known(
             Repeat(
                 r["event_id"],
                 fresh=False,
-                event=None if r[6] is None else _row(EventRow, r[6:]),
+                event=None if r[6] is None else _event(r[6:]),
                 receipts=tuple(made[r["event_id"]]),
             ),
         )
         for r in found
     }
-
-
-def _row(kind: type[Row], values: Iterable[Any]) -> Row:
-    return kind(
-        *(
-            json.loads(value) if is_json and value is not None else value
-            for is_json, value in zip(_JSON[kind], values, strict=True)
-        )
-    )
 
 
 def _identity(event: NewEvent) -> tuple[object, ...]:

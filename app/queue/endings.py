@@ -4,7 +4,7 @@ A lease token fences each row: a job that is no longer ours stays, and nothing o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -13,16 +13,14 @@ from app.db.planner import by_index
 from app.db.records import columns, names, unnest
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """A job that leaves nothing behind."""
 
     job_id: UUID
     lease_token: UUID
 
 
-@dataclass(frozen=True, slots=True)
-class Posted:
+class Posted(NamedTuple):
     """A try to post one message. `again_seconds` None ends the job; `status` and `attempts` are the parcel's from now.
 
     `failed`: the endpoint did not take it. `recovered`: it took this one, and had failed before.
@@ -48,8 +46,7 @@ class Posted:
     recovered: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """Whether the job was still ours; for how many seconds its endpoint has taken nothing."""
 
     ours: bool

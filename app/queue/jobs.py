@@ -1,8 +1,8 @@
 """Kinds of work and the job that carries it: ids only, never content."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
+from typing import NamedTuple
 from uuid import UUID
 
 from app.domain.lifecycle import FollowUp
@@ -33,8 +33,7 @@ RECEIPT_ORDERS = (JobKind.FISCALIZE, JobKind.POLL, JobKind.RECONCILE)
 """At most one of these exists per receipt: `ref` is unique."""
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """A leased job. `lease_token` fences everything that is stored in its name; `probe` tries a paused lane."""
 
     id: UUID

@@ -1,19 +1,16 @@
 """What claimed jobs are about, read for a batch at once: receipts and parcels of any merchant, the jobs name them."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import fields
 from uuid import UUID
 
 import asyncpg
 
+from app.db.records import names, reader
 from app.db.repos.outbox import Parcel
 from app.db.repos.receipts import ReceiptRow
 
-_COLUMNS = tuple(member.name for member in fields(ReceiptRow))
-_JSON = tuple(_COLUMNS.index(name) for name in ("document", "fiscal", "failure", "metadata", "correction_draft"))
-
-_RECEIPTS = f"SELECT {', '.join(_COLUMNS)} FROM receipts WHERE id = ANY($1::uuid[])"
+_receipt = reader(ReceiptRow)
+_RECEIPTS = f"SELECT {names(ReceiptRow)} FROM receipts WHERE id = ANY($1::uuid[])"
 
 _PARCELS = """
 SELECT me.id, me.merchant_id, me.message_id, me.endpoint_id, me.status, me.attempts, me.created_at, m.type, m.body,
@@ -25,15 +22,8 @@ WHERE me.id = ANY($1::uuid[])
 
 async def receipts(connection: asyncpg.Connection, ids: Sequence[UUID]) -> dict[UUID, ReceiptRow]:
     """Receipts by id; one that is gone is left out."""
-    found = {}
-    for record in await connection.fetch(_RECEIPTS, ids):
-        values = list(record)
-        for index in _JSON:
-            # The engine's own connections decode JSON themselves; behind a pooler it comes as text.
-            if isinstance(values[index], str):
-                values[index] = json.loads(values[index])
-        found[values[0]] = ReceiptRow(*values)
-    return found
+    rows = map(_receipt, await connection.fetch(_RECEIPTS, ids))
+    return {row.id: row for row in rows}
 
 
 async def parcels(connection: asyncpg.Connection, ids: Sequence[UUID]) -> dict[UUID, Parcel]:

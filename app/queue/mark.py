@@ -1,8 +1,8 @@
 """T3: the mark that must be committed before the first byte is sent; no returned row means do not send."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -11,8 +11,7 @@ from app.db.records import columns, names, unnest
 from app.db.repos.receipts import EVIDENCE
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """One submit about to happen: the job's lease, the receipt as it was read, the attempt that stands for it.
 
     `first_use`: the kassa had never been used when it was read, so its provider, base URL and group could still change.

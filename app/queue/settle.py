@@ -5,21 +5,21 @@ job changes nothing and hears `STALE`, and a job to act on its evidence is store
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
 
+from app.db.planner import by_index
 from app.db.records import columns, names, unnest
 from app.db.repos.receipts import EVIDENCE
 from app.queue.jobs import CHANNEL, JobKind
 from app.queue.reports import INTO, JOBS, REPORTERS, TOLD_OF
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """One exchange with its consequence.
 
     `next_kind` None ends the job; `next_seconds` is the delay of the follow-up by the database's clock; `finishes`
@@ -81,17 +81,16 @@ _SETTLE = f"""
 WITH s AS (
   SELECT * FROM {unnest(Settlement, 1)} AS s({names(Settlement)})
 ), locked AS (
-  SELECT r.id FROM receipts r JOIN s ON s.receipt_id = r.id AND r.status = s.expected_status
-    AND r.sequence = s.expected_sequence
-  ORDER BY r.id FOR UPDATE OF r
+  SELECT s.job_id, s.lease_token FROM s JOIN receipts r ON r.id = ANY (ARRAY[s.receipt_id])
+    AND r.status = s.expected_status AND r.sequence = s.expected_sequence
+  ORDER BY s.receipt_id FOR UPDATE OF r
 ), held AS (
-  SELECT j.id FROM jobs j JOIN s ON s.job_id = j.id AND s.lease_token = j.lease_token
-  JOIN locked ON locked.id = s.receipt_id
-  ORDER BY j.id FOR UPDATE OF j
+  SELECT j.id FROM locked JOIN jobs j ON j.id = ANY (ARRAY[locked.job_id]) AND j.lease_token = locked.lease_token
+  ORDER BY locked.job_id FOR UPDATE OF j
 ), own AS (
-  SELECT s.* FROM s JOIN held ON held.id = s.job_id
+  SELECT * FROM s WHERE s.job_id = ANY (ARRAY(SELECT id FROM held))
 ), known AS (
-  SELECT a.id FROM attempts a JOIN s ON s.attempt_id = a.id WHERE a.finished_at IS NOT NULL
+  SELECT a.id FROM s JOIN attempts a ON a.id = ANY (ARRAY[s.attempt_id]) WHERE a.finished_at IS NOT NULL
 ), learned AS (
   INSERT INTO attempts AS a (id, merchant_id, receipt_id, kassa_id, kind, provider_id, worker, marked_at, finished_at,
     outcome, cause, provider_code, provider_message, evidence, exchange, found)
@@ -104,14 +103,14 @@ WITH s AS (
   WHERE a.finished_at IS NULL
 ), absent AS (
   UPDATE attempts a SET proven_absent = true FROM own
-  WHERE own.proves_absent AND a.receipt_id = own.receipt_id AND a.provider_id = own.provider_id
+  WHERE own.proves_absent AND a.receipt_id = ANY (ARRAY[own.receipt_id]) AND a.provider_id = own.provider_id
     AND a.kind = 'submit' AND a.id <> own.attempt_id AND coalesce(a.outcome, 'unknown') NOT IN {EVIDENCE}
 ), moved AS (
   UPDATE receipts r SET status = own.status, sequence = own.sequence, failure = own.failure::jsonb,
     fiscal = coalesce(own.fiscal::jsonb, r.fiscal), fn = coalesce(own.fn, r.fn), fd = coalesce(own.fd, r.fd),
     fpd = coalesce(own.fpd, r.fpd), provider_reference = coalesce(own.provider_reference, r.provider_reference),
     updated_at = own.at
-  FROM own WHERE r.id = own.receipt_id
+  FROM own WHERE r.id = ANY (ARRAY[own.receipt_id])
   -- With what is asked of it below: joined with `own` once more, a batch would cost its square.
   RETURNING r.id, r.source_id, r.event_id, r.version, own.merchant_id, own.chain_id, own.status, own.finishes,
     own.status IN {TOLD_OF} AND own.message_type = 'receipt.' || own.status AS reported
@@ -122,9 +121,9 @@ WITH s AS (
       WHEN j.hinted AND own.next_kind = {JobKind.POLL} THEN kassa_now()
       ELSE kassa_now() + own.next_seconds * interval '1 second' END,
     attempt = own.next_attempt, lease_token = NULL, lease_until = NULL, marked_at = NULL, hinted = false
-  FROM own WHERE j.id = own.job_id AND own.next_kind IS NOT NULL
+  FROM own WHERE j.id = ANY (ARRAY[own.job_id]) AND own.next_kind IS NOT NULL
 ), ended AS (
-  DELETE FROM jobs j USING own WHERE j.id = own.job_id AND own.next_kind IS NULL
+  DELETE FROM jobs j USING own WHERE j.id = ANY (ARRAY[own.job_id]) AND own.next_kind IS NULL
 ), late AS (
   SELECT s.attempt_id, (SELECT r.source_id FROM receipts r WHERE r.id = s.receipt_id) AS lane FROM s
   WHERE s.job_id NOT IN (SELECT job_id FROM own) AND s.attempt_id NOT IN (SELECT id FROM known)
@@ -166,17 +165,16 @@ WITH s AS (
 ), history AS (
   INSERT INTO timeline (id, merchant_id, receipt_id, at, what, status, actor, data)
   SELECT kassa_uuid7(), s.merchant_id, s.receipt_id, s.at,
-    CASE WHEN own.job_id IS NULL THEN 'learned_late' ELSE s.what END,
-    own.status, s.worker, s.data::jsonb
-  FROM s LEFT JOIN own ON own.job_id = s.job_id
+    CASE WHEN x.ours THEN s.what ELSE 'learned_late' END, CASE WHEN x.ours THEN s.status END, s.worker, s.data::jsonb
+  FROM s CROSS JOIN LATERAL (SELECT s.job_id = ANY (ARRAY(SELECT id FROM held)) AS ours) x
   WHERE s.attempt_id NOT IN (SELECT id FROM known)
 )
-SELECT s.job_id, held.id IS NOT NULL AS settled, known.id IS NOT NULL AND NOT EXISTS (
+SELECT s.job_id, s.job_id = ANY (ARRAY(SELECT id FROM held)) AS settled, known.id IS NOT NULL AND NOT EXISTS (
     SELECT 1 FROM timeline t WHERE t.receipt_id = s.receipt_id AND t.what = 'learned_late'
       AND t.data->>'attempt_id' = s.data::jsonb->>'attempt_id') AS already,
   (SELECT pg_notify('{CHANNEL}', '') WHERE EXISTS (SELECT 1 FROM work)
     OR EXISTS (SELECT 1 FROM own WHERE next_kind IS NOT NULL AND next_seconds <= 0))
-FROM s LEFT JOIN held ON held.id = s.job_id LEFT JOIN known ON known.id = s.attempt_id
+FROM s LEFT JOIN known ON known.id = s.attempt_id
 """
 
 
@@ -190,6 +188,7 @@ async def settle(connection: asyncpg.Connection, batch: Sequence[Settlement]) ->
     chains = sorted({one.chain_id for one in ordered if one.finishes and one.chain_id is not None})
     if chains:
         await connection.execute(_CHAINS, chains)
+    await by_index(connection)
     rows = await connection.fetch(_SETTLE, *columns(Settlement, ordered))
     found = {row["job_id"]: row for row in rows}
     return [_verdict(found[one.job_id]) for one in batch]

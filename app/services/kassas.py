@@ -1,7 +1,7 @@
 """Kassas: connections to cash registers. Nothing about money is assumed, and what was used stays as it was."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -385,8 +385,7 @@ def _taxation(codes: list[str]) -> list[Finding]:
 
 
 def _settings(row: KassaRow) -> dict[str, Any]:
-    stored = asdict(row)
-    return {name: stored[name] for name in ("ffd", "taxation", "place", "timezone", "internet", "defaults")}
+    return {name: getattr(row, name) for name in ("ffd", "taxation", "place", "timezone", "internet", "defaults")}
 
 
 def _rate(driver: KassaDriver) -> int | None:

@@ -6,7 +6,7 @@ what was learned too late gets a job of its own (`evidence.py`).
 
 import asyncio
 from base64 import b64encode
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -120,7 +120,7 @@ class Settle:
         while True:
             try:
                 # What was learned is stored even if this worker is told to stop in the middle of it.
-                verdict = await asyncio.shield(self._committer.submit(settlement))
+                verdict = await asyncio.shield(self._committer.put(settlement))
                 break
             except (CommitUnknown, Busy) as lost:
                 # Idempotent by attempt id: giving it again stores it once. The lease bounds how long this may take.
@@ -172,8 +172,7 @@ class Settle:
         outcome = learned.outcome
         fiscal = outcome.fiscal if isinstance(outcome, Fiscalized) and consequence.status is Status.FISCALIZED else None
         public = consequence.message is not None
-        after = replace(
-            row,
+        after = row.changed(
             status=consequence.status.value,
             sequence=row.sequence + 1 if public else row.sequence,
             failure=failure,

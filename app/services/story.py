@@ -66,16 +66,14 @@ class Stories:
 
     def document(self, row: ReceiptRow) -> Receipt:
         """A stored receipt as a value, its buyer opened."""
-        receipt = document(row)
-        customer = open_customer(self._box, row.merchant_id, row.id, row.customer)
-        return replace(receipt, customer=customer or Customer())
+        return document(row, open_customer(self._box, row.merchant_id, row.id, row.customer))
 
 
-def document(row: ReceiptRow) -> Receipt:
-    """A stored receipt as a value without its buyer. ValueError for a held one."""
+def document(row: ReceiptRow, customer: Customer | None = None) -> Receipt:
+    """A stored receipt as a value, with this buyer or without. ValueError for a held one."""
     if row.document is None:
         raise ValueError("a held receipt has no document")
-    return _without_buyer(row.document)
+    return receipt_from_json(row.document, customer or Customer())
 
 
 def original_of(chain: Chain) -> Receipt | None:
@@ -132,4 +130,4 @@ def is_refund(row: ReceiptRow) -> bool:
 
 
 def _without_buyer(stored: dict[str, Any]) -> Receipt:
-    return receipt_from_json({**stored, "customer": {}})
+    return receipt_from_json(stored, Customer())

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -327,14 +326,14 @@ async def test_a_kassa_whose_address_changed_meanwhile_is_not_used(database: Dat
     kassa = await rows.kassa(database, merchant)
     await rows.receipt(database, merchant, source, kassa)
     (job,) = (await take(database)).jobs
-    first = replace(
-        a_mark(job, merchant), first_use=True, provider="digitalkassa", base_url="http://127.0.0.1:1/", group_key="g"
+    first = a_mark(job, merchant)._replace(
+        first_use=True, provider="digitalkassa", base_url="http://127.0.0.1:1/", group_key="g"
     )
     async with database.pipeline() as tx:
         await tx.execute(text("UPDATE kassas SET base_url = 'http://127.0.0.1:2/'"))
     async with database.raw() as connection:
         assert await mark(connection, [first]) == [None]
-        assert await mark(connection, [replace(first, base_url="http://127.0.0.1:2/")]) != [None]
+        assert await mark(connection, [first._replace(base_url="http://127.0.0.1:2/")]) != [None]
 
 
 async def test_words_that_the_database_cannot_store_keep_no_answer_out(world: World) -> None:
@@ -445,7 +444,7 @@ async def test_an_acknowledged_notification_is_never_given_up(world: World) -> N
         metrics=runtime.metrics,
         failpoints=runtime.failpoints,
     )
-    await inbound.run(replace(job, attempt=1_000))
+    await inbound.run(job._replace(attempt=1_000))
     assert await rows.scalar(database, "SELECT count(*) FROM jobs") == 1
     async with database.pipeline() as tx:
         stored = await notifications.by_id(tx, row_id)

@@ -140,7 +140,7 @@ class TestRule5WhatAStaleWorkerLearned:
             )
         async with database.raw() as connection:
             assert await mark(connection, [a_mark(job, merchant)]) == [None]
-            assert await mark(connection, [replace(a_mark(job, merchant), asks=True)]) != [None]
+            assert await mark(connection, [a_mark(job, merchant)._replace(asks=True)]) != [None]
 
     async def test_made_elsewhere_and_printed_here_is_a_double(
         self, world: World, monkeypatch: pytest.MonkeyPatch

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -255,8 +254,8 @@ class TestRule8APersonDecides:
 
 
 def mark_of(job: Any, row: Any, state: installation.Installation) -> Any:
-    return replace(
-        a_mark(job, row.merchant_id), provider_id=row.provider_id, sequence=row.sequence, epoch=state.epoch,
+    return a_mark(job, row.merchant_id)._replace(
+        provider_id=row.provider_id, sequence=row.sequence, epoch=state.epoch,
         restored_at=state.opened_at,
     )  # fmt: skip
 

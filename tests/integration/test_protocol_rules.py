@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +192,7 @@ class TestRule3AKassaStaysWhatItWas:
         await rows.receipt(database, merchant, source, kassa)
         (job,) = (await take(database)).jobs
         async with database.raw() as connection:
-            assert await mark(connection, [replace(a_mark(job, merchant), kassa_id=other)]) == [None]
+            assert await mark(connection, [a_mark(job, merchant)._replace(kassa_id=other)]) == [None]
             assert await mark(connection, [a_mark(job, merchant)]) != [None]
 
 

@@ -1,9 +1,9 @@
 """Events as rows: one, a page of them, and which event owns the money that a linked one reported again."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ARRAY, ColumnElement, Text, any_, bindparam, literal, select, tuple_
@@ -14,8 +14,7 @@ from app.db.unit_of_work import Tx
 from app.domain.event import EventStatus, EventType
 
 
-@dataclass(frozen=True, slots=True)
-class EventRow:
+class EventRow(NamedTuple):
     """One event as stored; `payload` is sealed, jsonb members are parsed. `linked_to` reported the same money first."""
 
     id: UUID
@@ -54,7 +53,7 @@ class EventFilter:
     ids: tuple[UUID, ...] | None = None
 
 
-EVENT_COLUMNS = tuple(events.c[f.name] for f in fields(EventRow))
+EVENT_COLUMNS = tuple(events.c[name] for name in EventRow._fields)
 
 
 async def amounts(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import func, insert, update
@@ -11,8 +12,7 @@ from app.db.unit_of_work import Tx
 from app.infra.ids import new_id
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
+class Parcel(NamedTuple):
     """One message for one endpoint; secrets are sealed."""
 
     id: UUID

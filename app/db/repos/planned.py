@@ -1,7 +1,6 @@
 """What planning writes: the receipts of an event, a held one filled, and where the event stands now."""
 
 import json
-from dataclasses import fields
 from typing import Any
 from uuid import UUID
 
@@ -33,7 +32,7 @@ async def of_merchant(tx: Tx, merchant_id: UUID, event_id: UUID) -> EventRow | N
 
 async def add_receipt(tx: Tx, new: NewReceipt) -> None:
     """A receipt planned after intake."""
-    values: dict[str, Any] = {f.name: getattr(new, f.name) for f in fields(NewReceipt)}
+    values: dict[str, Any] = new._asdict()
     for name in _JSON:
         values[name] = None if values[name] is None else json.loads(values[name])
     await tx.execute(insert(receipts).values(**values, updated_at=new.created_at))

@@ -1,9 +1,9 @@
 """Receipts as rows, and what the worker must know to act on one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from sqlalchemy import ARRAY, Uuid, any_, bindparam, select, text, update
@@ -12,8 +12,7 @@ from app.db.tables import attempts, receipts
 from app.db.unit_of_work import Tx
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiptRow:
+class ReceiptRow(NamedTuple):
     """One receipt as stored; `customer` is sealed, `document` lacks the customer, jsonb members are parsed.
 
     `limit_at`: when a receipt that was never sent is held as late; `alarm_at`: when people are told next that it is not
@@ -65,10 +64,10 @@ class ReceiptRow:
 
     def changed(self, **members: Any) -> Self:
         """A copy with other members; the database is not touched."""
-        return replace(self, **members)
+        return self._replace(**members)
 
 
-RECEIPT_COLUMNS = tuple(receipts.c[f.name] for f in fields(ReceiptRow))
+RECEIPT_COLUMNS = tuple(receipts.c[name] for name in ReceiptRow._fields)
 
 
 _BY_IDS = select(*RECEIPT_COLUMNS).where(receipts.c.id == any_(bindparam("ids", type_=ARRAY(Uuid))))

@@ -1,8 +1,7 @@
 """Merchants, branches, kassas and sources as rows; what is sealed stays sealed here."""
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import select
@@ -13,8 +12,7 @@ from app.db.tables import sources as sources_table
 from app.db.unit_of_work import Tx
 
 
-@dataclass(frozen=True, slots=True)
-class MerchantRow:
+class MerchantRow(NamedTuple):
     """A merchant: the tenant. `unmapped` is its policy for lines that no rule of the nomenclature covers;
     `nomenclature_at` is when rules or policy were last changed."""
 
@@ -31,8 +29,7 @@ class MerchantRow:
     nomenclature_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class KassaRow:
+class KassaRow(NamedTuple):
     """A kassa; `credentials` are sealed, `defaults` are API names."""
 
     id: UUID
@@ -59,8 +56,7 @@ class KassaRow:
     updated_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class BranchRow:
+class BranchRow(NamedTuple):
     """A point of sale."""
 
     id: UUID
@@ -75,8 +71,7 @@ class BranchRow:
     updated_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class SourceRow:
+class SourceRow(NamedTuple):
     """A source; `credentials` and `fallback_contact` are sealed, `unmapped` None leaves that to the merchant.
 
     `settlement_key_from`: of which member of its events the settlement key is made. `silent_since`: people were told

@@ -19,6 +19,7 @@ import textwrap
 import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -40,6 +41,7 @@ from app.infra.http import (
     NotSent,
     RecordingTransport,
     Transport,
+    basic_auth,
     client_over,
     open_http,
 )
@@ -908,6 +910,26 @@ async def test_the_record_keeps_every_exchange_without_credentials(clients: Http
     assert good.seconds > 0
     assert (lost.status, lost.error) == (None, "MaybeSent: disconnected")
     assert (held.status, held.error) == (None, "NotSent: forbidden")
+
+
+async def test_a_plain_call_is_sent_and_kept_as_httpx_would(clients: HttpClients, peer: Peer) -> None:
+    """Bytes to a plain address go past httpx's values, to an address of httpx's they do not."""
+    peer.on_request = lambda conn: conn.send(OK.replace(b"\r\n\r\n", b"\r\nX-Note: \xd0\xb4\r\n\r\n"))
+    records, heads, answers = [], [], []
+    for url in (peer.url, httpx.URL(peer.url)):
+        recording = RecordingTransport(clients.transport(), secrets=["hunter2"])
+        extensions = {"deadline_seconds": 5.0, "private": True}
+        answer = await client_over(recording).request(
+            "POST", url, content=b"{}", headers={"Authorization": basic_auth("me", "hunter2")}, extensions=extensions
+        )
+        (kept,) = recording.exchanges
+        records.append(replace(kept, seconds=0))
+        heads.append(peer.requests[-1])
+        answers.append((answer.status_code, answer.content, answer.headers.multi_items(), str(answer.request.url)))
+    assert records[0] == records[1]
+    assert heads[0] == heads[1]
+    assert answers[0] == answers[1]
+    assert (records[0].request_body, records[0].response_body) == (b"[redacted]", b"[redacted]")
 
 
 # --- how plug-ins are tested without a network

@@ -6,7 +6,6 @@ A receiver was written once against these bodies; `golden/` is what it may still
 import json
 import os
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -106,7 +105,7 @@ ALERTS: dict[str, Teller] = {
         tx, MerchantSettings(MERCHANT, "Школа", "7707083893", "active", {}, {}, {}), Reached(2026, 8, BOUNDS[0], 80), AT
     ),
     "receipt.overdue": lambda tx: alerts.receipt_overdue(
-        tx, replace(RECEIPT_ROW, status="queued", fiscal=None), EVERYTHING.customer,
+        tx, RECEIPT_ROW._replace(status="queued", fiscal=None), EVERYTHING.customer,
         deadline.Alarm(deadline.Step.LIMIT, AT), AT, LINKS,
     ),
     "event.alarm": lambda tx: alarms.raise_alarm(
@@ -133,7 +132,7 @@ async def body_of(type: str, monkeypatch: pytest.MonkeyPatch) -> bytes:
         cause = STOPPED.get(message)
         row = RECEIPT_ROW
         if cause is not None:
-            row = replace(row, status=type.partition(".")[2], fiscal=None, failure=failure_json(cause, at=AT))
+            row = row._replace(status=type.partition(".")[2], fiscal=None, failure=failure_json(cause, at=AT))
         return told(message, row, EVERYTHING.customer, AT, LINKS)
     posted: list[bytes] = []
 
