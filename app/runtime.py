@@ -309,15 +309,16 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
         database,
         mark,
         one_statement=True,
+        by_index=True,
         max_batch=_AT_ONCE,
         stops=Stops(before_commit=runtime.failpoints.hook("lease.renew")),
         note=runtime.metrics.commits_of("mark"),
     )
     settlements: GroupCommitter[Settlement, Verdict] = GroupCommitter(
-        "settle", database, settle, max_batch=_AT_ONCE, note=runtime.metrics.commits_of("settle")
+        "settle", database, settle, by_index=True, max_batch=_AT_ONCE, note=runtime.metrics.commits_of("settle")
     )
     ends: GroupCommitter[Ending, Ended] = GroupCommitter(
-        "end", database, end, max_batch=1024, note=runtime.metrics.commits_of("end")
+        "end", database, end, by_index=True, max_batch=1024, note=runtime.metrics.commits_of("end")
     )
     endings = Endings(ends, database)
     rng = random.Random()  # noqa: S311

@@ -12,16 +12,18 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import asyncpg
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db.trouble import Refusal, is_lost, is_retryable, sqlstate
-from app.db.unit_of_work import Database
+from app.db.unit_of_work import Database, Kept
 from app.domain.errors import Busy
 
 Row = TypeVar("Row")
 Result = TypeVar("Result")
 
 _ROW_ERRORS = ("22", "23")
+
+_AT_A_TURN = 8
+"""Callers that go on in one turn of the loop: a whole batch of them would hold up all others, the next claim too."""
 
 
 class CommitUnknown(Exception):
@@ -58,6 +60,7 @@ class GroupCommitter(Generic[Row, Result]):
         write: Callable[[asyncpg.Connection, Sequence[Row]], Awaitable[Sequence[Result]]],
         *,
         one_statement: bool = False,
+        by_index: bool = False,
         max_batch: int = 256,
         max_waiting: int = 4096,
         stops: Stops | None = None,
@@ -66,14 +69,15 @@ class GroupCommitter(Generic[Row, Result]):
         self.name = name
         self._database = database
         self._write = write
-        self._one_statement = one_statement
+        self._kept = Kept(database, by_index=by_index)
+        # Behind a pooler the plan's settings last as long as a transaction.
+        self._autocommit = one_statement and not (by_index and database.pooled)
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._stops = stops or Stops()
         self._note = note
         self._waiting: deque[tuple[Row, asyncio.Future[Result]]] = deque()
         self._flusher: asyncio.Task[None] | None = None
-        self._held: AsyncConnection | None = None
         self._closed = False
 
     async def submit(self, row: Row) -> Result:
@@ -100,7 +104,7 @@ class GroupCommitter(Generic[Row, Result]):
         self._closed = True
         if self._flusher is not None:
             await self._flusher
-        await self._release()
+        await self._kept.give_back()
 
     async def _flush(self) -> None:
         try:
@@ -126,7 +130,7 @@ class GroupCommitter(Generic[Row, Result]):
                     await self._store([entry])
                 return
             if is_lost(error):
-                await self._release(broken=True)
+                await self._kept.give_back(broken=True)
                 failure: Exception = CommitUnknown(self.name, self._database.refusals.note(error))
                 failure.__cause__ = error
             elif is_retryable(error):
@@ -139,18 +143,20 @@ class GroupCommitter(Generic[Row, Result]):
                     future.set_exception(failure)
             return
         self._note(len(batch), time.monotonic() - began)
-        for (_, future), result in zip(batch, results, strict=True):
+        for number, ((_, future), result) in enumerate(zip(batch, results, strict=True), start=1):
             if not future.done():
                 future.set_result(result)
+            if number % _AT_A_TURN == 0:
+                await asyncio.sleep(0)
 
     async def _commit(self, rows: Sequence[Row]) -> Sequence[Result]:
         for last in (False, False, True):
-            connection = await self._connection()
+            connection = await self._kept.driver()
             try:
                 if self._stops.before_write is not None:
                     await self._stops.before_write()
                 # A single statement has nothing between itself and its commit, except where a test wants to stop there.
-                if self._one_statement and self._stops.before_commit is None:
+                if self._autocommit and self._stops.before_commit is None:
                     return await self._write(connection, rows)
                 async with connection.transaction():
                     results = await self._write(connection, rows)
@@ -161,25 +167,3 @@ class GroupCommitter(Generic[Row, Result]):
                 if last or not is_retryable(error):
                     raise
         raise AssertionError("unreachable")
-
-    async def _connection(self) -> asyncpg.Connection:
-        if self._held is not None:
-            connection = await self._raw(self._held)
-            if not connection.is_closed():
-                return connection
-            # The server ended since the last batch; this one need not hear of it.
-            await self._release(broken=True)
-        self._held = await self._database.engine.connect()
-        return await self._raw(self._held)
-
-    async def _raw(self, held: AsyncConnection) -> asyncpg.Connection:
-        connection: asyncpg.Connection = (await held.get_raw_connection()).driver_connection
-        return connection
-
-    async def _release(self, *, broken: bool = False) -> None:
-        held, self._held = self._held, None
-        if held is None:
-            return
-        if broken:
-            await held.invalidate()
-        await held.close()

@@ -13,6 +13,7 @@ from sqlalchemy import event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from app.db.planner import always_by_index
 from app.db.trouble import READ_ONLY, TROUBLE, Refusals, busy, is_lost, is_retryable, sqlstate
 from app.domain.errors import Busy, Contended
 from app.infra.dsn import Dsn
@@ -49,6 +50,7 @@ class Database:
     ) -> None:
         self.dsn = dsn
         self.refusals = Refusals(count_refusal)
+        self.pooled = direct is not None
         self._direct = direct or dsn
         self._command_timeout = command_timeout
         self.engine: AsyncEngine = create_async_engine(
@@ -172,41 +174,63 @@ class Database:
 class Kept:
     """One connection of the pool for a loop that needs it all the time: no check-out and no ping per transaction.
 
-    For one user at a time. After an error it is thrown away, and the next transaction takes another.
+    For one user at a time. After an error it is thrown away, and the next transaction takes another. `by_index`: it is
+    for statements of the queue, which are planned by index (`planner.py`); where the connection can be told so once, it
+    is, and then it never goes back to the pool.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, by_index: bool = False) -> None:
         self._database = database
-        self._held: AsyncConnection | None = None
+        self._by_index = by_index and not database.pooled
+        self._held: tuple[AsyncConnection, asyncpg.Connection] | None = None
 
     @asynccontextmanager
     async def pipeline(self) -> AsyncIterator[Tx]:
         """As `Database.pipeline`."""
-        async with self._database._away(), self._borrowed() as connection, connection.begin():
+        async with self._database._away(), self._borrowed() as (connection, _), connection.begin():
             yield connection
+
+    @asynccontextmanager
+    async def raw(self) -> AsyncIterator[asyncpg.Connection]:
+        """As `Database.raw`."""
+        async with self._database._away(), self._borrowed() as (_, driver):
+            yield driver
 
     @asynccontextmanager
     async def raw_transaction(self) -> AsyncIterator[asyncpg.Connection]:
         """As `Database.raw_transaction`."""
-        async with self._database._away(), self._borrowed() as connection:
-            driver: Any = (await connection.get_raw_connection()).driver_connection
-            async with driver.transaction():
-                yield driver
+        async with self.raw() as driver, driver.transaction():
+            yield driver
+
+    async def driver(self) -> asyncpg.Connection:
+        """The connection as asyncpg knows it, for whoever judges errors himself (`give_back`)."""
+        return (await self._both())[1]
 
     async def give_back(self, *, broken: bool = False) -> None:
         held, self._held = self._held, None
         if held is None:
             return
-        if broken:
-            await held.invalidate()
-        await held.close()
+        if broken or self._by_index:
+            await held[0].invalidate()
+        await held[0].close()
+
+    async def _both(self) -> tuple[AsyncConnection, asyncpg.Connection]:
+        """As the engine and as asyncpg know it. One whose server ended since it was last used is replaced."""
+        if self._held is not None:
+            if not self._held[1].is_closed():
+                return self._held
+            await self.give_back(broken=True)
+        held = await self._database.engine.connect()
+        driver: asyncpg.Connection = (await held.get_raw_connection()).driver_connection
+        self._held = held, driver
+        if self._by_index:
+            await always_by_index(driver)
+        return self._held
 
     @asynccontextmanager
-    async def _borrowed(self) -> AsyncIterator[AsyncConnection]:
-        if self._held is None:
-            self._held = await self._database.engine.connect()
+    async def _borrowed(self) -> AsyncIterator[tuple[AsyncConnection, asyncpg.Connection]]:
         try:
-            yield self._held
+            yield await self._both()
         except BaseException:
             await self.give_back(broken=True)
             raise

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
+from app.db.planner import by_index
 from app.db.records import columns, names, unnest
 from app.db.repos.receipts import EVIDENCE
 
@@ -53,24 +54,25 @@ WITH m AS (
 ), present AS (
   SELECT coalesce(max(epoch), 0) AS epoch, max(epoch_opened_at) AS opened_at FROM installation WHERE id = 1
 ), ready AS (
-  SELECT r.id FROM receipts r JOIN m ON m.receipt_id = r.id CROSS JOIN present
+  SELECT m.* FROM m JOIN receipts r ON r.id = ANY (ARRAY[m.receipt_id]) CROSS JOIN present
   WHERE r.status = 'queued' AND r.sequence = m.sequence AND r.provider_id = m.provider_id AND r.kassa_id = m.kassa_id
     AND present.epoch = m.epoch AND present.opened_at IS NOT DISTINCT FROM m.restored_at
     AND (r.marks = 0 OR m.asks OR NOT EXISTS (
       SELECT 1 FROM attempts a WHERE a.receipt_id = r.id AND a.provider_id = m.provider_id
         AND NOT a.proven_absent AND a.outcome IN {EVIDENCE}))
     AND (NOT m.first_use OR m.kassa_id IN (SELECT id FROM pinned))
-  ORDER BY r.id FOR UPDATE OF r
+  ORDER BY m.receipt_id FOR UPDATE OF r
 ), marked AS (
   UPDATE jobs j SET marked_at = kassa_now(), lease_until = kassa_now() + m.wire_seconds * interval '1 second'
-  FROM m JOIN ready ON ready.id = m.receipt_id
-  WHERE j.id = m.job_id AND j.lease_token = m.lease_token AND j.ref = m.receipt_id
+  FROM ready m
+  WHERE j.id = ANY (ARRAY(SELECT job_id FROM ready)) AND j.id = m.job_id
+    AND (j.lease_token, j.ref) IS NOT DISTINCT FROM (m.lease_token, m.receipt_id)
     AND j.lease_until > kassa_now() AND j.marked_at IS NULL
   RETURNING j.id AS job_id, j.marked_at, m.receipt_id, m.merchant_id, m.kassa_id, m.provider_id, m.attempt_id, m.worker
 ), sending AS (
   UPDATE receipts r SET status = 'sending', marks = r.marks + 1, updated_at = marked.marked_at,
     first_marked_at = coalesce(r.first_marked_at, marked.marked_at)
-  FROM marked WHERE r.id = marked.receipt_id
+  FROM marked WHERE r.id = ANY (ARRAY[marked.receipt_id])
 ), tried AS (
   INSERT INTO attempts (id, merchant_id, receipt_id, kassa_id, kind, provider_id, worker, marked_at)
   SELECT attempt_id, merchant_id, receipt_id, kassa_id, 'submit', provider_id, worker, marked_at FROM marked
@@ -94,6 +96,7 @@ async def mark(connection: asyncpg.Connection, batch: Sequence[Mark]) -> list[da
     """Moment of each mark, None where the job is no longer ours, already marked, cancelled, or the receipt moved on;
     where evidence of an earlier send has come, or the epoch is another than the one it was judged for."""
     ordered = sorted(batch, key=lambda one: one.receipt_id)
+    await by_index(connection)
     rows = await connection.fetch(_MARK, *columns(Mark, ordered))
     at = {row["job_id"]: row["marked_at"] for row in rows}
     return [at.get(one.job_id) for one in batch]

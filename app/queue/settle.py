@@ -85,12 +85,17 @@ WITH s AS (
     AND r.status = s.expected_status AND r.sequence = s.expected_sequence
   ORDER BY s.receipt_id FOR UPDATE OF r
 ), held AS (
-  SELECT j.id FROM locked JOIN jobs j ON j.id = ANY (ARRAY[locked.job_id]) AND j.lease_token = locked.lease_token
-  ORDER BY locked.job_id FOR UPDATE OF j
+  SELECT j.id FROM jobs j JOIN locked ON locked.job_id = j.id AND locked.lease_token IS NOT DISTINCT FROM j.lease_token
+  WHERE j.id = ANY (ARRAY(SELECT job_id FROM locked))
+  ORDER BY j.id FOR UPDATE OF j
 ), own AS (
   SELECT * FROM s WHERE s.job_id = ANY (ARRAY(SELECT id FROM held))
 ), known AS (
   SELECT a.id FROM s JOIN attempts a ON a.id = ANY (ARRAY[s.attempt_id]) WHERE a.finished_at IS NOT NULL
+), too_late AS (
+  SELECT known.id FROM known JOIN s ON s.attempt_id = known.id
+  JOIN timeline t ON t.receipt_id = ANY (ARRAY[s.receipt_id]) AND t.what = 'learned_late'
+    AND t.data->>'attempt_id' = s.data::jsonb->>'attempt_id'
 ), learned AS (
   INSERT INTO attempts AS a (id, merchant_id, receipt_id, kassa_id, kind, provider_id, worker, marked_at, finished_at,
     outcome, cause, provider_code, provider_message, evidence, exchange, found)
@@ -121,9 +126,9 @@ WITH s AS (
       WHEN j.hinted AND own.next_kind = {JobKind.POLL} THEN kassa_now()
       ELSE kassa_now() + own.next_seconds * interval '1 second' END,
     attempt = own.next_attempt, lease_token = NULL, lease_until = NULL, marked_at = NULL, hinted = false
-  FROM own WHERE j.id = ANY (ARRAY[own.job_id]) AND own.next_kind IS NOT NULL
+  FROM own WHERE j.id = ANY (ARRAY(SELECT id FROM held)) AND j.id = own.job_id AND own.next_kind IS NOT NULL
 ), ended AS (
-  DELETE FROM jobs j USING own WHERE j.id = ANY (ARRAY[own.job_id]) AND own.next_kind IS NULL
+  DELETE FROM jobs WHERE id = ANY (ARRAY(SELECT job_id FROM own WHERE next_kind IS NULL))
 ), late AS (
   SELECT s.attempt_id, (SELECT r.source_id FROM receipts r WHERE r.id = s.receipt_id) AS lane FROM s
   WHERE s.job_id NOT IN (SELECT job_id FROM own) AND s.attempt_id NOT IN (SELECT id FROM known)
@@ -169,12 +174,11 @@ WITH s AS (
   FROM s CROSS JOIN LATERAL (SELECT s.job_id = ANY (ARRAY(SELECT id FROM held)) AS ours) x
   WHERE s.attempt_id NOT IN (SELECT id FROM known)
 )
-SELECT s.job_id, s.job_id = ANY (ARRAY(SELECT id FROM held)) AS settled, known.id IS NOT NULL AND NOT EXISTS (
-    SELECT 1 FROM timeline t WHERE t.receipt_id = s.receipt_id AND t.what = 'learned_late'
-      AND t.data->>'attempt_id' = s.data::jsonb->>'attempt_id') AS already,
+SELECT s.job_id, s.job_id = ANY (ARRAY(SELECT id FROM held)) AS settled,
+  s.attempt_id IN (SELECT id FROM known) AND s.attempt_id NOT IN (SELECT id FROM too_late) AS already,
   (SELECT pg_notify('{CHANNEL}', '') WHERE EXISTS (SELECT 1 FROM work)
     OR EXISTS (SELECT 1 FROM own WHERE next_kind IS NOT NULL AND next_seconds <= 0))
-FROM s LEFT JOIN known ON known.id = s.attempt_id
+FROM s
 """
 
 

@@ -36,7 +36,7 @@ class Endings:
         tried = 0
         while True:
             try:
-                return await asyncio.shield(self._committer.submit(posted))
+                return await asyncio.shield(self._committer.put(posted))
             except (CommitUnknown, Busy) as lost:
                 # Given again it changes nothing: its job is gone, or its lease is.
                 log.warning("deliver.commit_lost", delivery_id=str(posted.delivery_id), error=str(lost))

@@ -61,12 +61,12 @@ class Dispatch:
         self._tracing = tracing
 
     async def load(self, jobs: Sequence[Job], kept: Kept) -> Loaded:
-        """Read receipts and parcels of a batch in one transaction."""
+        """Read receipts and parcels of a batch at once."""
         wanted = [job.ref for job in jobs if job.kind in RECEIPT_ORDERS]
         posts = [job.ref for job in jobs if job.kind is JobKind.DELIVER]
         if not wanted and not posts:
             return Loaded({}, {})
-        async with kept.raw_transaction() as connection:
+        async with kept.raw() as connection:
             rows = await load.receipts(connection, wanted) if wanted else {}
             parcels = await load.parcels(connection, posts) if posts else {}
         loaded = Loaded({}, parcels)

@@ -54,7 +54,7 @@ class Runner:
         shutdown_seconds: float,
     ) -> None:
         self._database = database
-        self._kept = Kept(database)
+        self._kept = Kept(database, by_index=True)
         self._watermarks = Watermarks()
         self._dispatch = dispatch
         self._notifier = notifier

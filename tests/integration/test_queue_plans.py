@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from app.db.planner import by_index
-from app.queue import claim, endings
+from app.queue import claim, endings, mark, settle
 from app.queue.jobs import JobKind
 
 FILLED = f"""
@@ -14,7 +14,11 @@ FROM generate_series(1, 5000)
 """
 
 
-@pytest.mark.parametrize("statement", [claim._JOBS, endings._FINISH, endings._POST], ids=["claim", "finish", "post"])
+@pytest.mark.parametrize(
+    "statement",
+    [claim._JOBS, mark._MARK, settle._SETTLE, endings._FINISH, endings._POST],
+    ids=["claim", "mark", "settle", "finish", "post"],
+)
 async def test_a_plan_of_an_empty_table_reads_no_whole_index(statement: str, database_url: str) -> None:
     connection = await asyncpg.connect(database_url)
     try:
