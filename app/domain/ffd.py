@@ -243,7 +243,10 @@ class FfdVersion(Enum):
 
     @classmethod
     def from_tag(cls, value: int) -> "FfdVersion | None":
-        return next((v for v in cls if v.tag_value == value), None)
+        return _VERSIONS.get(value)
+
+
+_VERSIONS = {version.tag_value: version for version in FfdVersion}
 
 
 class InternetSign(FfdEnum):

@@ -3,7 +3,9 @@
 Canonical JSON, over which hashes are taken, is not made here: it must never change with a library.
 """
 
+from collections.abc import Callable
 from decimal import Decimal
+from json.encoder import encode_basestring
 from typing import Any
 
 from pydantic_core import to_json
@@ -15,16 +17,36 @@ def json_bytes(value: Any) -> bytes:
 
 
 def exact_json(value: Any) -> bytes:
-    """The same where a Decimal is a number, digit by digit: 1490.00 stays 1490.00."""
-    match value:
-        case Decimal():
-            return format(value, "f").encode()
-        case dict():
-            return b"{" + b",".join(json_bytes(name) + b":" + exact_json(one) for name, one in value.items()) + b"}"
-        case list() | tuple():
-            return b"[" + b",".join(exact_json(one) for one in value) + b"]"
-        case _:
-            return json_bytes(value)
+    """JSON of a receipt as a provider gets it: a Decimal is a number, digit by digit, 1490.00 stays 1490.00. TypeError
+    for a float, which has no place in a receipt."""
+    return _exact(value).encode()
+
+
+def _exact(value: Any) -> str:
+    write = _EXACT.get(type(value))
+    if write is None:
+        raise TypeError(f"{type(value).__name__} has no place in a receipt")
+    return write(value)
+
+
+def _exact_object(value: dict[str, Any]) -> str:
+    return "{" + ",".join([f"{encode_basestring(name)}:{_exact(inner)}" for name, inner in value.items()]) + "}"
+
+
+def _exact_list(value: list[Any] | tuple[Any, ...]) -> str:
+    return "[" + ",".join([_exact(inner) for inner in value]) + "]"
+
+
+_EXACT: dict[type, Callable[[Any], str]] = {
+    str: encode_basestring,
+    int: int.__repr__,
+    Decimal: "{:f}".format,
+    dict: _exact_object,
+    list: _exact_list,
+    tuple: _exact_list,
+    bool: lambda value: "true" if value else "false",
+    type(None): lambda _: "null",
+}
 
 
 def json_text(value: Any) -> str:

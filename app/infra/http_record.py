@@ -2,11 +2,10 @@
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import httpx
 
@@ -38,19 +37,11 @@ Exchanging = Callable[..., Awaitable[Answer]]
 """`Transport.exchange`."""
 
 
-@dataclass(slots=True)
-class _Sent:
+class _Sent(NamedTuple):
     method: str
     url: str
     headers: Iterable[tuple[str, str]]
     body: bytes
-
-
-@dataclass(slots=True)
-class _Came:
-    status: int | None = None
-    headers: Iterable[tuple[str, str]] = ()
-    body: bytes = b""
 
 
 class RecordingTransport(httpx.AsyncBaseTransport):
@@ -70,14 +61,11 @@ class RecordingTransport(httpx.AsyncBaseTransport):
         url = request.url
         sent = _Sent(request.method, self._url(url), request.headers.multi_items(), await request.aread())
         private = bool(request.extensions.get("private"))
-        with self._kept(sent, private, url.scheme, url.host, url.port) as came:
+        with _Kept(self, sent, private, url.scheme, url.host, url.port) as came:
             response = await self.inner.handle_async_request(request)
             await response.aread()
-            came.status, came.headers, came.body = (
-                response.status_code,
-                response.headers.multi_items(),
-                response.content,
-            )
+            came.status, came.body = response.status_code, response.content
+            came.headers = response.headers.multi_items()
         return response
 
     async def exchange(
@@ -93,42 +81,10 @@ class RecordingTransport(httpx.AsyncBaseTransport):
     ) -> Answer:
         """One over `inner`, which is the transport below without httpx's values."""
         sent = _Sent(method, self._text(target.url), _read(headers), body)
-        with self._kept(sent, private, *target.origin) as came:
+        with _Kept(self, sent, private, *target.origin) as came:
             answer = await inner(method, target, headers, body, **limits)
             came.status, came.headers, came.body = answer.status, _read(answer.headers), answer.body
         return answer
-
-    @contextmanager
-    def _kept(self, sent: _Sent, private: bool, scheme: str, host: str, port: int | None) -> Iterator[_Came]:
-        """Notes an exchange that goes on meanwhile, and what comes of it."""
-        span = current()
-        if span.on:
-            span = span.child(sent.method, http_call(sent.method, scheme, host, port), kind=Kind.CLIENT)
-        came, started = _Came(), time.perf_counter()
-        error: str | None = None
-        try:
-            yield came
-        except BaseException as caught:
-            reason = f": {caught.reason}" if isinstance(caught, NotSent | MaybeSent) else ""
-            error = type(caught).__name__ + reason
-            span.fail(type(caught).__name__)
-            raise
-        finally:
-            _over(span, came.status)
-            told = came.status is not None
-            self.exchanges.append(
-                Exchange(
-                    method=sent.method,
-                    url=sent.url,
-                    request_headers=self._headers(sent.headers),
-                    request_body=_BLOT.encode() if private else self._body(sent.body),
-                    status=came.status,
-                    response_headers=self._headers(came.headers),
-                    response_body=_BLOT.encode() if private and told else self._body(came.body),
-                    error=error,
-                    seconds=time.perf_counter() - started,
-                )
-            )
 
     async def aclose(self) -> None:
         await self.inner.aclose()
@@ -141,7 +97,7 @@ class RecordingTransport(httpx.AsyncBaseTransport):
                 url = url.copy_set_param(name, _BLOT)
         return self._text(str(url))
 
-    def _headers(self, headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    def blotted(self, headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
         return tuple((name, _BLOT if _is_secret(name) else self._text(value)) for name, value in headers)
 
     def _text(self, text: str) -> str:
@@ -149,10 +105,56 @@ class RecordingTransport(httpx.AsyncBaseTransport):
             text = text.replace(secret, _BLOT)
         return text
 
-    def _body(self, body: bytes) -> bytes:
+    def without_secrets(self, body: bytes) -> bytes:
         for secret in self._secrets:
             body = body.replace(secret.encode(), _BLOT.encode())
         return body
+
+
+class _Kept:
+    """An exchange that goes on meanwhile; what comes of it is noted at the end, whatever that is."""
+
+    __slots__ = ("_private", "_sent", "_span", "_started", "_to", "body", "headers", "status")
+
+    def __init__(
+        self, to: RecordingTransport, sent: _Sent, private: bool, scheme: str, host: str, port: int | None
+    ) -> None:
+        self._to, self._sent, self._private, self._started = to, sent, private, time.perf_counter()
+        self._span = current()
+        if self._span.on:
+            told = http_call(sent.method, scheme, host, port)
+            self._span = self._span.child(sent.method, told, kind=Kind.CLIENT)
+        self.status: int | None = None
+        self.headers: Iterable[tuple[str, str]] = ()
+        self.body = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, caught: BaseException | None, trace: object) -> None:
+        error: str | None = None
+        if caught is not None:
+            error = type(caught).__name__
+            self._span.fail(error)
+            if isinstance(caught, NotSent | MaybeSent):
+                error += f": {caught.reason}"
+        _over(self._span, self.status)
+        to, sent = self._to, self._sent
+        to.exchanges.append(
+            Exchange(
+                method=sent.method,
+                url=sent.url,
+                request_headers=to.blotted(sent.headers),
+                request_body=_BLOT.encode() if self._private else to.without_secrets(sent.body),
+                status=self.status,
+                response_headers=to.blotted(self.headers),
+                response_body=_BLOT.encode()
+                if self._private and self.status is not None
+                else to.without_secrets(self.body),
+                error=error,
+                seconds=time.perf_counter() - self._started,
+            )
+        )
 
 
 def _over(span: Span, status: int | None) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from json.encoder import encode_basestring
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -39,6 +39,7 @@ from app.domain.outcome import (
 )
 from app.domain.receipt import Agent, FiscalData, Item, MarkingCode, Receipt
 from app.domain.text import fit
+from app.infra.compact_json import exact_json
 from app.infra.http import NotSent, basic_auth
 from app.ports.inbound import InboundRequest
 from app.ports.kassa import Capabilities, CheckLine, CheckReport, DriverContext, Mark
@@ -174,7 +175,7 @@ def to_wire(
         "type": receipt.operation.tag_value,
         "taxation": receipt.taxation.tag_value,
         "is_internet": int(receipt.internet),
-        "timezone": _timezone(receipt.timezone, at),
+        "timezone": _timezone(receipt.timezone, int(at.timestamp()) // 3600),
         "items": [
             _item(f"#/items/{index}", item, receipt.ffd, marking_base64=marking_base64)
             for index, item in enumerate(receipt.items)
@@ -292,10 +293,12 @@ def _text(pointer: str, text: str | None, limit: int) -> str | None:
     return fitted
 
 
-def _timezone(zone: str, at: datetime) -> int:
-    """Tag 1011. From the receipt, not from the kassa's settings: a repeat of an id must have the same body."""
+@lru_cache(maxsize=256)
+def _timezone(zone: str, hour: int) -> int:
+    """Tag 1011 in this hour since 1970. From the receipt, not from the kassa's settings: a repeat of an id must have
+    the same body."""
     try:
-        offset = at.astimezone(ZoneInfo(zone)).utcoffset() or timedelta()
+        offset = datetime.fromtimestamp(hour * 3600, ZoneInfo(zone)).utcoffset() or timedelta()
         if offset % timedelta(hours=1):
             raise ValueError("not a whole hour")
         return timezone_code(offset // timedelta(hours=1))
@@ -317,25 +320,6 @@ def _cannot_carry(pointer: str, why: str) -> Invalid:
         fix="Change or leave out this part, or use another kassa.",
     )
     return Invalid(finding.detail, (finding,))
-
-
-def render(value: object) -> str:
-    """JSON text in which a Decimal is written digit by digit: 1490.00 stays 1490.00. TypeError for a float."""
-    match value:
-        case str():
-            return encode_basestring(value)
-        case Decimal():
-            return format(value, "f")
-        case bool():
-            return "true" if value else "false"
-        case int():
-            return int.__repr__(value)
-        case dict():
-            return "{" + ",".join([f"{encode_basestring(name)}:{render(inner)}" for name, inner in value.items()]) + "}"
-        case list():
-            return "[" + ",".join([render(inner) for inner in value]) + "]"
-        case _:
-            raise TypeError(f"{type(value).__name__} has no place in a receipt")
 
 
 class _Doc(BaseModel):
@@ -367,9 +351,9 @@ class _Result(BaseModel):
     service: Annotated[_Service | None, BeforeValidator(lambda value: value or None)] = None
 
 
-def from_wire(body: object, timezone: str) -> FiscalData:
+def from_wire(body: bytes, timezone: str) -> FiscalData:
     """The printed document; ValueError where something that makes it a document is missing or odd."""
-    result = _Result.model_validate(body)
+    result = _Result.model_validate_json(body)
     told = datetime.fromisoformat(result.doc.reg_time)
     if not 2017 <= told.year < 9999:  # no storage of this kind is older, and beyond lies no UTC
         raise ValueError("doc.reg_time is outside the age of fiscal storages")
@@ -443,7 +427,7 @@ class DigitalkassaDriver:
         """Send once. A 409 is answered by asking what stands under the id."""
         started = time.monotonic()
         try:
-            content = render(self.payload(provider_id, receipt, context)).encode()
+            content = exact_json(self.payload(provider_id, receipt, context))
         except Invalid as refused:
             pointer = refused.findings[0].pointer if refused.findings else None
             return Rejected("payload_not_supported", provider_message=refused.detail, pointer=pointer)
@@ -622,7 +606,7 @@ def _json(answer: httpx.Response) -> Any:
 
 def _fiscalized(answer: httpx.Response, receipt: Receipt) -> Fiscalized | Unknown:
     try:
-        fiscal = from_wire(_json(answer), receipt.timezone)
+        fiscal = from_wire(answer.content, receipt.timezone)
     except ValidationError as error:
         wrong = "; ".join(".".join(map(str, e["loc"])) + ": " + e["msg"] for e in error.errors(include_url=False))
         return Unknown(f"a success that is no receipt: {wrong[:300]}", str(answer.status_code))

@@ -14,7 +14,7 @@ from app.infra.crypto import SecretBox, aad
 from app.infra.failpoints import Failpoints
 from app.infra.http import HttpClients
 from app.infra.ids import new_id
-from app.infra.metrics import Metrics
+from app.infra.metrics import Metrics, labelled
 from app.infra.tracing import Tracing
 from app.outbound.sender import Delivered, Gone, Retry, SendResult, send
 from app.queue import work
@@ -79,7 +79,7 @@ class Deliver:
             )
             traces.tell_delivery(span, result)
         await self._failpoints.hit("webhook.after_send_before_commit")
-        self._metrics.webhook_deliveries.labels(type(result).__name__.lower()).inc()
+        labelled(self._metrics.webhook_deliveries, type(result).__name__.lower()).inc()
         self._metrics.webhook_delivery_seconds.observe(result.seconds)
         await self._settle(job, parcel, result)
 

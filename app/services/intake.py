@@ -7,8 +7,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from prometheus_client import Counter
-
 from app.db.group_commit import CommitUnknown, GroupCommitter
 from app.db.records import Acceptance, Accepted, NewEvent, NewMessage, NewReceipt
 from app.db.repos import events
@@ -29,7 +27,7 @@ from app.infra.clock import DatabaseClock
 from app.infra.compact_json import json_bytes, json_text
 from app.infra.crypto import SearchHasher, SecretBox, aad
 from app.infra.ids import new_id
-from app.infra.metrics import Metrics
+from app.infra.metrics import Metrics, labelled
 from app.infra.page_links import PageLinks
 from app.infra.tracing import Tracing, entry
 from app.ports.kassa import KassaDriver
@@ -90,7 +88,6 @@ class Intake:
         self._tracing = tracing
         self.sales = Sales(registry, box)
         self._received = metrics.events_received
-        self._counters: dict[tuple[str, str], Counter] = {}
 
     async def source_of(self, principal: Principal, merchant_id: UUID, name: str | None) -> UUID:
         """The source that this caller speaks for: the key's own, the named one, or the built-in `api`."""
@@ -154,10 +151,7 @@ class Intake:
         return EventStatus(found.event.status), tuple(one for one in words if one)
 
     def _count(self, kind: str, result: str) -> None:
-        counter = self._counters.get((kind, result))
-        if counter is None:
-            counter = self._counters[kind, result] = self._received.labels(kind, result)
-        counter.inc()
+        labelled(self._received, kind, result).inc()
 
     async def _accept(
         self,

@@ -40,7 +40,7 @@ from app.infra.crypto import SecretBox, aad
 from app.infra.failpoints import Failpoints
 from app.infra.http import Exchange, NotSent
 from app.infra.ids import new_id
-from app.infra.metrics import Metrics
+from app.infra.metrics import Metrics, labelled
 from app.infra.page_links import PageLinks
 from app.infra.tracing import current
 from app.queue.jobs import FOLLOW_UP, Job
@@ -139,16 +139,16 @@ class Settle:
         self, job: Job, row: ReceiptRow, happening: Happening, learned: Learned, verdict: Verdict, at: datetime
     ) -> None:
         provider = job.provider or "?"
-        self._metrics.receipt_attempts.labels(provider, _name(learned.outcome)).inc()
+        labelled(self._metrics.receipt_attempts, provider, _name(learned.outcome)).inc()
         for one in learned.exchanges:
-            took = self._metrics.provider_request_seconds.labels(provider, learned.kind, _status_class(one))
+            took = labelled(self._metrics.provider_request_seconds, provider, learned.kind, _status_class(one))
             took.observe(one.seconds)
         if verdict is not Verdict.SETTLED:
             return
         match happening:
             case Happening.FISCALIZED:
                 seconds = max((at - row.created_at).total_seconds(), 0.0)
-                self._metrics.receipt_fiscalization_seconds.labels(provider).observe(seconds)
+                labelled(self._metrics.receipt_fiscalization_seconds, provider).observe(seconds)
             case Happening.MISMATCH:
                 self._metrics.reconcile_mismatches.labels("receipt").inc()
             case Happening.DOUBLE_SUSPECTED:

@@ -24,6 +24,7 @@ from app.domain.outcome import (
     Unknown,
 )
 from app.domain.receipt import Receipt
+from app.infra.compact_json import exact_json
 from app.infra.http import NotSent
 from app.kassas.atol.answer import (
     ALREADY_EXISTS,
@@ -35,7 +36,7 @@ from app.kassas.atol.answer import (
     reported,
     token_refused,
 )
-from app.kassas.atol.request import CARRIES, cannot_carry, operation_path, render, to_wire
+from app.kassas.atol.request import CARRIES, cannot_carry, operation_path, to_wire
 from app.kassas.atol.services import DEFAULT_BASE_URL, Credentials, api_url
 from app.ports.inbound import InboundRequest
 from app.ports.kassa import Capabilities, CheckLine, CheckReport, DriverContext, Mark
@@ -113,7 +114,7 @@ class AtolDriver:
     async def submit(self, provider_id: str, receipt: Receipt, context: DriverContext) -> Outcome:
         """Send once; again only with a fresh token after the service refused the one we had."""
         try:
-            content = render(self.payload(provider_id, receipt, context)).encode()
+            content = exact_json(self.payload(provider_id, receipt, context))
             url = _group_url(context, receipt.ffd)
         except Invalid as refused:
             pointer = refused.findings[0].pointer if refused.findings else None
@@ -264,7 +265,7 @@ class _Call:
             answer = await self._context.http.request(
                 "POST",
                 f"{api_url(self._context.base_url, self._credentials, self._ffd)}/getToken",
-                content=render(body).encode(),
+                content=exact_json(body),
                 headers={"Accept": "application/json", "Content-Type": "application/json; charset=utf-8"},
                 extensions=self._left() | {"private": True},
             )

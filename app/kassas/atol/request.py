@@ -1,7 +1,6 @@
 """Our receipt → the body of protocol v5 (FFD 1.2) or v4 (FFD 1.05): tables first, then the document part by part."""
 
 import base64
-import json
 import re
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -372,18 +371,3 @@ def cannot_carry(pointer: str, why: str) -> Invalid:
         fix="Change or leave out this part, or use another kassa.",
     )
     return Invalid(finding.detail, (finding,))
-
-
-def render(value: object) -> str:
-    """JSON text in which a Decimal is written digit by digit: 1490.00 stays 1490.00. TypeError for a float."""
-    match value:
-        case Decimal():
-            return format(value, "f")
-        case dict():
-            return "{" + ",".join(f"{json.dumps(name)}:{render(inner)}" for name, inner in value.items()) + "}"
-        case list():
-            return "[" + ",".join(map(render, value)) + "]"
-        case str() | int():
-            return json.dumps(value, ensure_ascii=False)
-        case _:
-            raise TypeError(f"{type(value).__name__} has no place in a receipt")
