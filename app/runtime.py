@@ -311,6 +311,7 @@ async def open_worker(runtime: Runtime, *, number: int = 1) -> AsyncIterator[Wor
         one_statement=True,
         by_index=True,
         max_batch=_AT_ONCE,
+        at_a_turn=_AT_ONCE // 4,
         stops=Stops(before_commit=runtime.failpoints.hook("lease.renew")),
         note=runtime.metrics.commits_of("mark"),
     )

@@ -22,9 +22,6 @@ Result = TypeVar("Result")
 
 _ROW_ERRORS = ("22", "23")
 
-_AT_A_TURN = 8
-"""Callers that go on in one turn of the loop: a whole batch of them would hold up all others, the next claim too."""
-
 
 class CommitUnknown(Exception):
     """The connection broke around the commit: the rows may or may not be stored."""
@@ -50,7 +47,8 @@ class GroupCommitter(Generic[Row, Result]):
     or, with `one_statement`, in autocommit, which saves two round trips. An error that a row can cause (SQLSTATE 22,
     23) sends the batch through again row by row, so that everybody gets only their own error. A lost connection fails
     the whole batch with `CommitUnknown`. Beyond `max_waiting` callers hear `Busy`. `note` hears of each batch that was
-    stored: rows and seconds.
+    stored: rows and seconds. `at_a_turn` callers go on in one turn of the loop: where each has much to do, a whole
+    batch would hold up all others, the next claim among them.
     """
 
     def __init__(
@@ -63,6 +61,7 @@ class GroupCommitter(Generic[Row, Result]):
         by_index: bool = False,
         max_batch: int = 256,
         max_waiting: int = 4096,
+        at_a_turn: int = 1 << 30,
         stops: Stops | None = None,
         note: Callable[[int, float], None] = lambda rows, seconds: None,
     ) -> None:
@@ -74,6 +73,7 @@ class GroupCommitter(Generic[Row, Result]):
         self._autocommit = one_statement and not (by_index and database.pooled)
         self._max_batch = max_batch
         self._max_waiting = max_waiting
+        self._at_a_turn = at_a_turn
         self._stops = stops or Stops()
         self._note = note
         self._waiting: deque[tuple[Row, asyncio.Future[Result]]] = deque()
@@ -146,7 +146,7 @@ class GroupCommitter(Generic[Row, Result]):
         for number, ((_, future), result) in enumerate(zip(batch, results, strict=True), start=1):
             if not future.done():
                 future.set_result(result)
-            if number % _AT_A_TURN == 0:
+            if number % self._at_a_turn == 0:
                 await asyncio.sleep(0)
 
     async def _commit(self, rows: Sequence[Row]) -> Sequence[Result]:
