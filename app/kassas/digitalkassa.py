@@ -280,7 +280,7 @@ def _agent(pointer: str, agent: Agent | None) -> dict[str, Any] | None:
 
 def _present(**members: Any) -> dict[str, Any]:
     """Without null and empty members: the service refuses both."""
-    return {name: value for name, value in members.items() if value not in (None, "", [], {})}
+    return {name: value for name, value in members.items() if value or value == 0}
 
 
 def _text(pointer: str, text: str | None, limit: int) -> str | None:
