@@ -15,6 +15,7 @@ SELECT set_config('enable_sort', 'off', $1), set_config('enable_bitmapscan', 'of
 """
 
 _KEPT: WeakSet[asyncpg.Connection] = WeakSet()
+"""Those that were told for good."""
 
 
 async def always_by_index(connection: asyncpg.Connection) -> None:

@@ -223,8 +223,12 @@ class Kept:
         held = await self._database.engine.connect()
         driver: asyncpg.Connection = (await held.get_raw_connection()).driver_connection
         self._held = held, driver
-        if self._by_index:
-            await always_by_index(driver)
+        try:
+            if self._by_index:
+                await always_by_index(driver)
+        except BaseException:
+            await self.give_back(broken=True)
+            raise
         return self._held
 
     @asynccontextmanager

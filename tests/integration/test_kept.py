@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from app.db import unit_of_work
 from app.db.group_commit import GroupCommitter
 from app.db.unit_of_work import Database, Kept
 from app.infra.dsn import Dsn
@@ -136,3 +137,16 @@ async def test_a_row_that_was_put_is_stored_although_its_caller_is_cancelled(sin
     await first
     await committer.close()
     assert stored == [1, 2]
+
+
+async def test_one_that_could_not_be_told_is_not_used(single: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuses(_: asyncpg.Connection) -> None:
+        raise ValueError("not now")
+
+    kept = Kept(single, by_index=True)
+    with monkeypatch.context() as broken:
+        broken.setattr(unit_of_work, "always_by_index", refuses)
+        with pytest.raises(ValueError, match="not now"):
+            await kept.driver()
+    assert await _planned(await kept.driver()) == {"off"}
+    await kept.give_back()
