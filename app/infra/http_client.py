@@ -59,7 +59,7 @@ class Client(httpx.AsyncClient):
             answer = await recorder.exchange(
                 direct.exchange, method, target, lines, content or b"", private=private, **limits
             )
-        return Whole(answer, method, str(url))
+        return Whole(answer, (method, target.url))
 
     def _headers_for(self, authority: bytes, headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
         """Those that are given, and our habits where none is."""

@@ -170,7 +170,8 @@ class Transport(httpx.AsyncBaseTransport):
 class Whole(httpx.Response):
     """An answer that was read already. httpx itself would encode and decode its body once more."""
 
-    def __init__(self, answer: Answer, method: str = "", url: str = "") -> None:
+    def __init__(self, answer: Answer, asked: tuple[str, str] | None = None) -> None:
+        """`asked`: method and URL of a request that was never made a value of httpx's."""
         super().__init__(
             answer.status,
             headers=answer.headers,
@@ -179,12 +180,13 @@ class Whole(httpx.Response):
         )
         self._content = answer.body
         self.is_closed = self.is_stream_consumed = True
-        self._asked = method, url
+        self._asked = asked
 
     @property
     def request(self) -> httpx.Request:
-        """What was asked, made for whoever wants to know."""
-        return self._request or httpx.Request(*self._asked)
+        if self._request is None and self._asked is not None:
+            self._request = httpx.Request(*self._asked)
+        return super().request
 
     @request.setter
     def request(self, value: httpx.Request) -> None:
