@@ -20,6 +20,9 @@ from app.domain.errors import Busy
 Row = TypeVar("Row")
 Result = TypeVar("Result")
 
+_Entry = tuple[Row, asyncio.Future[Result], bool]
+"""A row, who waits for it, and whether it is stored also when they wait no longer."""
+
 _ROW_ERRORS = ("22", "23")
 
 
@@ -76,7 +79,7 @@ class GroupCommitter(Generic[Row, Result]):
         self._at_a_turn = at_a_turn
         self._stops = stops or Stops()
         self._note = note
-        self._waiting: deque[tuple[Row, asyncio.Future[Result]]] = deque()
+        self._waiting: deque[_Entry[Row, Result]] = deque()
         self._flusher: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -84,17 +87,20 @@ class GroupCommitter(Generic[Row, Result]):
         """Store one row and return its result once it is committed.
 
         Raises `Busy` when the queue is full or closed, or others kept changing the same rows; `CommitUnknown` when
-        the connection broke. The row of a caller that is cancelled may be stored all the same; every statement given
-        to a committer is therefore idempotent.
+        the connection broke. The row of a caller that is cancelled is left out, or stored all the same when it is on
+        its way; every statement given to a committer is therefore idempotent.
         """
-        return await self.put(row)
+        return await self._queue(row, sure=False)
 
     def put(self, row: Row) -> asyncio.Future[Result]:
-        """The same for whoever goes on meanwhile, or shields the future against being cancelled."""
+        """The same, and the row is stored also when its caller is cancelled meanwhile."""
+        return self._queue(row, sure=True)
+
+    def _queue(self, row: Row, *, sure: bool) -> asyncio.Future[Result]:
         if self._closed or len(self._waiting) >= self._max_waiting:
             raise Busy("too much is waiting to be stored; repeat the same request in a second")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((row, future))
+        self._waiting.append((row, future, sure))
         if self._flusher is None:
             self._flusher = asyncio.create_task(self._flush(), name=f"group-commit-{self.name}")
         return future
@@ -112,16 +118,16 @@ class GroupCommitter(Generic[Row, Result]):
                 await asyncio.sleep(0)
                 size = min(len(self._waiting), self._max_batch)
                 batch = [self._waiting.popleft() for _ in range(size)]
-                await self._store([entry for entry in batch if not entry[1].cancelled()])
+                await self._store([entry for entry in batch if entry[2] or not entry[1].cancelled()])
         finally:
             self._flusher = None
 
-    async def _store(self, batch: list[tuple[Row, asyncio.Future[Result]]]) -> None:
+    async def _store(self, batch: "list[_Entry[Row, Result]]") -> None:
         if not batch:
             return
         began = time.monotonic()
         try:
-            results = await self._commit([row for row, _ in batch])
+            results = await self._commit([row for row, _, _ in batch])
             if self._stops.after_commit is not None:
                 await self._stops.after_commit()
         except Exception as error:
@@ -138,12 +144,12 @@ class GroupCommitter(Generic[Row, Result]):
                 failure.__cause__ = error
             else:
                 failure = error
-            for _, future in batch:
+            for _, future, _ in batch:
                 if not future.done():
                     future.set_exception(failure)
             return
         self._note(len(batch), time.monotonic() - began)
-        for number, ((_, future), result) in enumerate(zip(batch, results, strict=True), start=1):
+        for number, ((_, future, _), result) in enumerate(zip(batch, results, strict=True), start=1):
             if not future.done():
                 future.set_result(result)
             if number % self._at_a_turn == 0:

@@ -1,7 +1,5 @@
 """The end of a job that settles nothing, and of a try to post: stored in batches, under the job's lease."""
 
-import asyncio
-
 import structlog
 
 from app.db.group_commit import CommitUnknown, GroupCommitter
@@ -36,7 +34,7 @@ class Endings:
         tried = 0
         while True:
             try:
-                return await asyncio.shield(self._committer.put(posted))
+                return await self._committer.put(posted)
             except (CommitUnknown, Busy) as lost:
                 # Given again it changes nothing: its job is gone, or its lease is.
                 log.warning("deliver.commit_lost", delivery_id=str(posted.delivery_id), error=str(lost))

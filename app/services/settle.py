@@ -4,7 +4,6 @@ Every wire stage ends here. The state moves only if the lease is still held; wha
 what was learned too late gets a job of its own (`evidence.py`).
 """
 
-import asyncio
 from base64 import b64encode
 from dataclasses import dataclass
 from datetime import datetime
@@ -120,7 +119,7 @@ class Settle:
         while True:
             try:
                 # What was learned is stored even if this worker is told to stop in the middle of it.
-                verdict = await asyncio.shield(self._committer.put(settlement))
+                verdict = await self._committer.put(settlement)
                 break
             except (CommitUnknown, Busy) as lost:
                 # Idempotent by attempt id: giving it again stores it once. The lease bounds how long this may take.

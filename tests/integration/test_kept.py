@@ -126,17 +126,17 @@ async def test_a_row_that_was_put_is_stored_although_its_caller_is_cancelled(sin
     committer: GroupCommitter[int, int] = GroupCommitter("test", single, write, max_batch=1)
 
     async def call(row: int) -> None:
-        await asyncio.shield(committer.put(row))
+        await (committer.put(row) if row < 4 else committer.submit(row))
 
-    first, second = asyncio.create_task(call(1)), asyncio.create_task(call(2))
+    callers = [asyncio.create_task(call(row)) for row in range(1, 6)]
     await began.wait()
-    second.cancel()
-    await asyncio.wait([second])
-    assert second.cancelled()
+    for cancelled in (callers[0], callers[1], callers[4]):
+        cancelled.cancel()
+    await asyncio.wait([callers[0], callers[1], callers[4]])
     go_on.set()
-    await first
+    await asyncio.gather(callers[2], callers[3])
     await committer.close()
-    assert stored == [1, 2]
+    assert stored == [1, 2, 3, 4], "put: also when it waits or is on its way; submit: not when it still waits"
 
 
 async def test_one_that_could_not_be_told_is_not_used(single: Database, monkeypatch: pytest.MonkeyPatch) -> None:
