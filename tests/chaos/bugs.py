@@ -165,8 +165,8 @@ def no_lease_fence() -> None:
     from app.queue import settle
 
     fenced = settle._SETTLE
-    free = fenced.replace(" AND s.lease_token = j.lease_token", "")
-    free = free.replace(" AND r.status = s.expected_status\n    AND r.sequence = s.expected_sequence", "")
+    free = fenced.replace(" AND locked.lease_token IS NOT DISTINCT FROM j.lease_token", "")
+    free = free.replace("\n    AND r.status = s.expected_status AND r.sequence = s.expected_sequence", "")
     assert len(free) < len(fenced) - 80, "the statement has changed: the fence was not found"
     _replace(settle, "_SETTLE", free)
 

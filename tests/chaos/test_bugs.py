@@ -1,0 +1,16 @@
+"""Every planted bug still finds the place that it breaks; whether it is caught is for `make chaos-bugs`."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.chaos.bugs import BUGS
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_a_bug_finds_its_place(name: str) -> None:
+    # In a process of its own, which it spoils.
+    code = f"from tests.chaos.bugs import plant; plant({name!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
