@@ -1,10 +1,12 @@
 """Every planted bug still finds the place that it breaks; whether it is caught is for `make chaos-bugs`."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
+from app.keys import generate
 from tests.chaos.bugs import BUGS
 
 
@@ -12,5 +14,6 @@ from tests.chaos.bugs import BUGS
 def test_a_bug_finds_its_place(name: str) -> None:
     # In a process of its own, which it spoils.
     code = f"from tests.chaos.bugs import plant; plant({name!r})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    env = {**os.environ, **generate()}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
