@@ -14,6 +14,6 @@ from tests.chaos.bugs import BUGS
 def test_a_bug_finds_its_place(name: str) -> None:
     # In a process of its own, which it spoils.
     code = f"from tests.chaos.bugs import plant; plant({name!r})"
-    env = {**os.environ, **generate()}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False, timeout=60)
+    command, env = [sys.executable, "-c", code], {**os.environ, **generate()}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
