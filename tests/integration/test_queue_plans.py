@@ -1,4 +1,6 @@
-"""The queue's statements look jobs up one by one, also by a plan that was made while the table was empty."""
+"""The queue's statements look up what they need one by one, also by a plan that was made while the jobs were none."""
+
+import re
 
 import asyncpg
 import pytest
@@ -12,6 +14,9 @@ INSERT INTO jobs (id, kind, lane, ref, run_at)
 SELECT kassa_uuid7(), {int(JobKind.FISCALIZE)}, gen_random_uuid(), gen_random_uuid(), kassa_now()
 FROM generate_series(1, 5000)
 """
+
+GROWN = re.compile(r"Scan .*on (jobs|receipts|attempts|timeline|events|messages)\b")
+"""Tables that are large, or were."""
 
 
 @pytest.mark.parametrize(
@@ -35,5 +40,5 @@ async def test_a_plan_of_an_empty_table_reads_no_whole_index(statement: str, dat
     assert "Index Cond: (id = ANY (ARRAY[" in plan, plan
     lines = plan.splitlines()
     for at, line in enumerate(lines):
-        if "on jobs" in line and "Scan" in line:
+        if GROWN.search(line):
             assert "Index Cond" in lines[at + 1], plan
