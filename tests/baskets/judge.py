@@ -8,7 +8,8 @@ from app.domain.money import line_amount
 from app.domain.plan import Planned
 from app.domain.planning import PlanSettings, plan_sale
 from app.domain.receipt import Receipt
-from app.kassas.digitalkassa import render, to_wire
+from app.infra.compact_json import exact_json
+from app.kassas.digitalkassa import to_wire
 from app.simulator.protocols._digitalkassa_schema import Refusal, parse_form, parse_json
 from tests.baskets.basket import TODAY, Shape, basket
 
@@ -87,9 +88,9 @@ def _costs(event: PaymentEvent, receipt: Receipt, told: dict[int, Adjustment]) -
 
 
 def _kassa(event: PaymentEvent, receipt: Receipt) -> None:
-    body = render(to_wire(_PROVIDER_ID, receipt, callback_url=None, at=event.occurred_at))
+    body = exact_json(to_wire(_PROVIDER_ID, receipt, callback_url=None, at=event.occurred_at))
     try:
-        form = parse_form(parse_json(body.encode()), correction=False)
+        form = parse_form(parse_json(body), correction=False)
     except Refusal as no:
         raise Wrong(f"the kassa refuses it: {no.errors}") from no
     _must(form.total_kopecks == event.amount, "the kassa would print another sum")

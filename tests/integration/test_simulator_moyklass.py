@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -23,6 +24,7 @@ from app.services.sources import NewSource
 from tests.support.world import World, open_world
 
 ADAPTER = PLUGIN()
+MOSCOW = ZoneInfo("Europe/Moscow")
 API_KEY = "made_up_key_of_the_company"
 ONLINE = {"kind": "electronic", "internet": True}
 SETTINGS: dict[str, Any] = {"payment_types": {"2": ONLINE}, "balance_method": "advance", "settle": "off"}
@@ -235,7 +237,7 @@ async def test_lessons_close_what_was_prepaid_for_them(school: School) -> None:
     await school.pays(userSubscriptionId=1504)
     await school.poll()
     await school.done()
-    today = datetime.now(UTC).date().isoformat()
+    today = datetime.now(MOSCOW).date().isoformat()  # the school's day, which is another than UTC's from 21:00 on
 
     async def lesson(number: int, amount: float) -> None:
         bill = {"id": number, "date": today, "summa": amount, "lessonsCount": 1, "userSubscriptionId": 1504}
