@@ -204,7 +204,7 @@ class Kept:
 
     async def driver(self) -> asyncpg.Connection:
         """The connection as asyncpg knows it, for whoever judges errors himself (`give_back`)."""
-        return (await self._both())[1]
+        return (await self._connected())[1]
 
     async def give_back(self, *, broken: bool = False) -> None:
         held, self._held = self._held, None
@@ -214,7 +214,7 @@ class Kept:
             await held[0].invalidate()
         await held[0].close()
 
-    async def _both(self) -> tuple[AsyncConnection, asyncpg.Connection]:
+    async def _connected(self) -> tuple[AsyncConnection, asyncpg.Connection]:
         """As the engine and as asyncpg know it. One whose server ended since it was last used is replaced."""
         if self._held is not None:
             if not self._held[1].is_closed():
@@ -234,7 +234,7 @@ class Kept:
     @asynccontextmanager
     async def _borrowed(self) -> AsyncIterator[tuple[AsyncConnection, asyncpg.Connection]]:
         try:
-            yield await self._both()
+            yield await self._connected()
         except BaseException:
             await self.give_back(broken=True)
             raise

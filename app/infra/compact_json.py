@@ -24,9 +24,12 @@ def exact_json(value: Any) -> bytes:
 
 def _exact(value: Any) -> str:
     write = _EXACT.get(type(value))
-    if write is None:
-        raise TypeError(f"{type(value).__name__} has no place in a receipt")
-    return write(value)
+    if write is not None:
+        return write(value)
+    for kind, write in _EXACT.items():
+        if isinstance(value, kind):  # members of enumerations
+            return write(value)
+    raise TypeError(f"{type(value).__name__} has no place in a receipt")
 
 
 def _exact_object(value: dict[str, Any]) -> str:

@@ -56,9 +56,7 @@ class Client(httpx.AsyncClient):
             answer = await direct.exchange(method, target, lines, content or b"", **limits)
         else:
             private = bool(told.get("private"))
-            answer = await recorder.exchange(
-                direct.exchange, method, target, lines, content or b"", private=private, **limits
-            )
+            answer = await recorder.exchange(direct, method, target, lines, content or b"", private=private, **limits)
         return Whole(answer, (method, target.url))
 
     def _headers_for(self, authority: bytes, headers: dict[str, str]) -> list[tuple[bytes, bytes]]:

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, Self
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self
 import httpx
 
 from app.infra.http_gate import MaybeSent, NotSent
+from app.infra.http_transport import Transport
 from app.infra.http_wire import Answer, Target
 from app.infra.tracing import Kind, Span, current, http_call
 
@@ -31,10 +32,6 @@ class Exchange:
     response_body: bytes
     error: str | None
     seconds: float
-
-
-Exchanging = Callable[..., Awaitable[Answer]]
-"""`Transport.exchange`."""
 
 
 class _Sent(NamedTuple):
@@ -70,7 +67,7 @@ class RecordingTransport(httpx.AsyncBaseTransport):
 
     async def exchange(
         self,
-        inner: Exchanging,
+        inner: Transport,
         method: str,
         target: Target,
         headers: Sequence[tuple[bytes, bytes]],
@@ -79,10 +76,10 @@ class RecordingTransport(httpx.AsyncBaseTransport):
         private: bool,
         **limits: Any,
     ) -> Answer:
-        """One over `inner`, which is the transport below without httpx's values."""
+        """One over `inner`, the transport below, without httpx's values."""
         sent = _Sent(method, self._text(target.url), _read(headers), body)
         with _Kept(self, sent, private, *target.origin) as came:
-            answer = await inner(method, target, headers, body, **limits)
+            answer = await inner.exchange(method, target, headers, body, **limits)
             came.status, came.headers, came.body = answer.status, _read(answer.headers), answer.body
         return answer
 

@@ -2,6 +2,7 @@
 
 import json
 from decimal import Decimal
+from enum import IntEnum, StrEnum
 from typing import Any
 
 import pytest
@@ -38,6 +39,10 @@ def test_a_receipts_values_are_written_as_json_has_them(value: Any) -> None:
 @given(st.decimals("-99999999.99", "99999999.999", places=3))
 def test_a_decimal_is_written_digit_by_digit(value: Decimal) -> None:
     assert exact_json({"price": [value]}) == f'{{"price":[{value:f}]}}'.encode()
+
+
+def test_a_member_of_an_enumeration_is_written_as_its_value() -> None:
+    assert exact_json([StrEnum("Word", {"ONE": "one"}).ONE, IntEnum("Number", {"TWO": 2}).TWO]) == b'["one",2]'
 
 
 def test_a_float_has_no_place_in_a_receipt() -> None:
